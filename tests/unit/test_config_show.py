@@ -77,7 +77,7 @@ def test_the_example_changes_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("name", [key.name for key in keys().values() if not key.is_hidden])
-def test_every_key_of_the_example_is_valid_when_uncommented(name):
+def test_every_key_of_the_example_is_toml_when_uncommented(name):
     section, _, short = name.rpartition(".")
     block = example_toml().split(f"\n[{section}]\n")[1]
     line = next(line for line in block.splitlines() if line.startswith(f"#{short} = "))
