@@ -180,6 +180,7 @@ class Listener:
         protocol: str = "5",
         username: str | None = None,
         password: str | None = None,
+        qos: int = 1,
     ) -> None:
         self.messages: list[paho.MQTTMessage] = []
         self._changed = threading.Condition()
@@ -189,7 +190,7 @@ class Listener:
         self._client = client = paho.Client(CallbackAPIVersion.VERSION2, protocol=version)
         client.reconnect_delay_set(1, 1)
         client.username_pw_set(username, password)
-        client.on_connect = lambda *_: [client.subscribe(name, 1) for name in filters]
+        client.on_connect = lambda *_: [client.subscribe(name, qos) for name in filters]
         client.on_subscribe = self._on_subscribe
         client.on_message = self._on_message
         client.on_socket_open = lambda _c, _d, sock: sock.setsockopt(

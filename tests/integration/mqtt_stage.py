@@ -1,6 +1,7 @@
 """A gateway on a real broker, with a fake bus behind it."""
 
 import contextlib
+import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from time import monotonic
@@ -31,8 +32,9 @@ def make_gateway(broker: Broker | None, bus: FakeBus, **settings: Any) -> MqttGa
     found = (
         {"node": "main", "client_id": "tokd-main", "protocol": "5", "will_delay_s": 0} | address | settings
     )
+    share = found.pop("share", lambda: 0.5)
     gateway = MqttGateway(
-        MqttSettings(**found), bus, RealClock(), "b007", lambda: {"node": "main"}, deaths.append
+        MqttSettings(**found), bus, RealClock(), "b007", lambda: {"node": "main"}, deaths.append, share=share
     )
     bus.publishers = [gateway]
     return gateway
@@ -56,19 +58,26 @@ def running_gateway(broker: Broker | None, bus: FakeBus, **settings: Any) -> Ite
 
 
 def cut(gateway: MqttGateway) -> None:
-    """End the gateway as a crash would: its sockets close without a word, and nothing more is sent."""
-    network = gateway._network
-    thread = gateway._thread
-    assert network is not None
-    assert thread is not None
-    network.close = lambda: None  # type: ignore[method-assign]
-    link = network._link
-    network.is_finished = True
-    if link is not None and (sock := link.socket()) is not None:
-        sock.shutdown(2)
-    thread.join(5)
-    if link is not None:
-        link.close()
+    """End the gateway as a crash would: its socket dies without a goodbye."""
+    assert gateway._network is not None
+    assert gateway._thread is not None
+    gateway._network.is_finished = True
+    drop(gateway)
+    gateway._thread.join(5)
+
+
+def drop(gateway: MqttGateway) -> None:
+    """Break the gateway's connection, as a network does."""
+    socket_of(gateway).shutdown(socket.SHUT_RDWR)
+
+
+def socket_of(gateway: MqttGateway) -> socket.socket:
+    """Return the socket of the gateway's connection."""
+    assert gateway._network is not None
+    assert gateway._network._link is not None
+    found = gateway._network._link.socket()
+    assert found is not None
+    return found
 
 
 def others(listener: Listener) -> list[tuple[str, bytes]]:
