@@ -8,6 +8,7 @@ import subprocess
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -96,9 +97,9 @@ class Shelf:
         return path
 
     def library(self, *more_roots: Path, **options: object) -> MediaLibrary:
-        options.setdefault("stopping", self.stopping)
+        options = {"stopping": self.stopping, "clock": SystemClock()} | options
         roots = (*more_roots, self.root)
-        return MediaLibrary(roots, ("https://cdn.example.com/v/",), clock=SystemClock(), **options)  # type: ignore[arg-type]
+        return MediaLibrary(roots, ("https://cdn.example.com/v/",), **options)  # type: ignore[arg-type]
 
     def refusal(self, name: str, **options: object) -> Rejected:
         """Return how inspect refuses the name, having made sure that recall is quiet about it."""
@@ -144,6 +145,19 @@ class Meddler(threading.Event):
 
     def is_set(self) -> bool:
         return self._ask()
+
+
+@dataclass
+class HeldClock:
+    """A clock that stands."""
+
+    seconds: float
+
+    def now(self) -> datetime:
+        return datetime.fromtimestamp(self.seconds, UTC)
+
+    def monotonic(self) -> float:
+        return self.seconds
 
 
 class Waiting(threading.Event):
@@ -245,6 +259,7 @@ def test_sixty_frames_in_whole_milliseconds_are_no_spike(shelf: Shelf) -> None:
         pytest.param([1024, 0, 512, 512], 1 / 15360, (30, 30), id="in coding order, one twice"),
         pytest.param([0, 4, 8, 9, 13], 1 / 120, (36.92, 120), id="a spike in coarse ticks"),
         pytest.param([0, 16, 56, 96], 0.001, (31.25, 58.82), id="60 for a moment, rounded down"),
+        pytest.param([0, 1, 3, 4], 1 / 60, (45, 45), id="constant in coarse ticks"),
         pytest.param([0], 0.001, None, id="one picture"),
         pytest.param([], 0.001, None, id="none"),
     ],
@@ -619,6 +634,17 @@ def test_a_changed_file_is_not_recalled(shelf: Shelf, deed: Callable[[Path], obj
     library.inspect("clip.webm")
 
     deed(path)
+
+    assert library.recall("clip.webm") is None
+
+
+def test_a_file_so_young_that_its_time_proves_nothing_is_not_recalled(shelf: Shelf) -> None:
+    shelf.put("clip.webm")
+    clock = HeldClock(LONG_AGO + 10)
+    library = shelf.library(clock=clock)
+    library.inspect("clip.webm")
+
+    clock.seconds = LONG_AGO + 1
 
     assert library.recall("clip.webm") is None
 
