@@ -1,0 +1,1 @@
+"""How tokd touches the world: one package for each foreign system, each knowing only ports and domain."""

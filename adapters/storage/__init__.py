@@ -1,0 +1,1 @@
+"""The ledger: SQLModel tables on SQLite or PostgreSQL, behind the Store port."""

@@ -1,0 +1,270 @@
+"""The posts of one transaction: reading, saving under a version, claiming."""
+
+import base64
+import binascii
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    func,
+    insert,
+    not_,
+    or_,
+    select,
+    tuple_,
+    update,
+)
+
+from adapters.storage import rows
+from adapters.storage.tables import Row
+from daemon.domain.account import Login
+from daemon.domain.errors import Code, Rejected, StaleAttempt
+from daemon.domain.ids import AccountName, NodeName, PostId
+from daemon.domain.post import IN_HAND, Attempt, LateRule, Post, Source, State
+
+POST = Row.metadata.tables["post"]
+ATTEMPT = Row.metadata.tables["attempt"]
+ACCOUNT = Row.metadata.tables["account"]
+
+HAND = sorted(state.value for state in IN_HAND)
+FOLLOWED = [
+    state.value for state in (State.PROCESSING, State.UNCERTAIN, State.SENT_TO_INBOX, State.PUBLISHED)
+]
+DUE = [State.SCHEDULED.value, State.RETRY_WAIT.value]
+WAITING = [State.SCHEDULED.value, State.RETRY_WAIT.value, State.HELD.value]
+SECOND = 1_000_000
+
+
+class PostsMixin:
+    """Posts and attempts of a Unit."""
+
+    _db: Connection
+    _node: NodeName
+
+    def post(self, post_id: PostId) -> Post | None:
+        """Return one post."""
+        row = self._db.execute(select(POST).where(POST.c.id == post_id)).mappings().first()
+        return rows.post_of(row) if row else None  # type: ignore[arg-type]
+
+    def posts(
+        self, state: State | None, account: AccountName | None, cursor: str | None, limit: int
+    ) -> tuple[list[Post], str | None]:
+        """Return posts, newest first, and the cursor of the next page."""
+        query = select(POST).order_by(POST.c.created_at.desc(), POST.c.id.desc()).limit(limit + 1)
+        if state is not None:
+            query = query.where(POST.c.state == state.value)
+        if account is not None:
+            query = query.where(POST.c.account == account)
+        if cursor is not None:
+            query = query.where(tuple_(POST.c.created_at, POST.c.id) < _open_cursor(cursor))
+        found = self._posts(query)
+        if len(found) <= limit:
+            return found, None
+        last = found[limit - 1]
+        mark = json.dumps([rows.micros(last.created_at), last.id]).encode()
+        return found[:limit], base64.urlsafe_b64encode(mark).decode()
+
+    def add_post(self, post: Post) -> None:
+        """Store a new post."""
+        self._db.execute(insert(POST).values(rows.post_values(post)))
+
+    def save_post(self, post: Post) -> None:
+        """Store a changed post, unless somebody has changed it since it was read."""
+        done = self._db.execute(
+            update(POST)
+            .where(POST.c.id == post.id, POST.c.version < post.version, POST.c.fence <= post.fence)
+            .values(rows.moving_values(post))
+        )
+        if done.rowcount != 1:
+            raise StaleAttempt(f"post {post.id}: version {post.version} is not the next one")
+
+    def next_post(self, account: AccountName | None) -> Post | None:
+        """Return the waiting post with the earliest time."""
+        query = select(POST).where(POST.c.state.in_(WAITING)).order_by(POST.c.due_at, POST.c.id).limit(1)
+        if account is not None:
+            query = query.where(POST.c.account == account)
+        return next(iter(self._posts(query)), None)
+
+    def claim_due(self, now: datetime, lease_until: datetime, limit: int) -> list[tuple[PostId, int]]:
+        """Claim due posts in one statement, earliest first, and return their new fences."""
+        moment = rows.micros(now) or 0
+        place = func.row_number().over(partition_by=POST.c.account, order_by=(POST.c.wake_at, POST.c.id))
+        in_hand = select(POST.c.account).where(POST.c.state.in_(HAND))
+        due = (
+            select(POST.c.id, POST.c.wake_at, place.label("place"))
+            .join(ACCOUNT, ACCOUNT.c.name == POST.c.account)
+            .where(_is_due(moment), _may_go(moment), self._is_here(), POST.c.account.not_in(in_hand))
+            .subquery()
+        )
+        ids: Sequence[str] = (
+            self._db.execute(select(due.c.id).where(due.c.place == 1).order_by(due.c.wake_at).limit(limit))
+            .scalars()
+            .all()
+        )
+        if ids and self._db.dialect.name == "postgresql":
+            ids = (
+                self._db.execute(
+                    _skip_locked(select(POST.c.id).where(POST.c.id.in_(ids), POST.c.state.in_(DUE)))
+                )
+                .scalars()
+                .all()
+            )
+        if not ids:
+            return []
+        done = self._db.execute(
+            update(POST)
+            .where(POST.c.id.in_(ids))
+            .values(
+                state=State.CLAIMED.value,
+                state_since=moment,
+                fence=POST.c.fence + 1,
+                version=POST.c.version + 1,
+                claims=POST.c.claims + 1,
+                checks=0,
+                claimed_by=self._node,
+                reason=None,
+                detail=None,
+                wake_at=rows.micros(lease_until),
+            )
+            .returning(POST.c.id, POST.c.fence)
+        )
+        fences = {PostId(key): fence for key, fence in done.tuples()}
+        return [(PostId(key), fences[PostId(key)]) for key in ids]
+
+    def due_but_barred(self, now: datetime, limit: int, *, all_of_them: bool = False) -> list[Post]:
+        """Return due posts that may not be claimed: too late, or their account cannot post; or simply all."""
+        moment = rows.micros(now) or 0
+        query = select(POST).outerjoin(ACCOUNT, ACCOUNT.c.name == POST.c.account).where(_is_due(moment))
+        if not all_of_them:
+            query = query.where(or_(ACCOUNT.c.name.is_(None), not_(_may_go(moment))))
+        return self._posts(query.where(self._is_here()).order_by(POST.c.wake_at).limit(limit))
+
+    def renew(self, posts: Sequence[PostId], lease_until: datetime) -> None:
+        """Extend the lease of posts that this node is driving."""
+        if posts:
+            self._db.execute(
+                update(POST)
+                .where(POST.c.id.in_(posts), POST.c.state.in_(HAND), POST.c.claimed_by == self._node)
+                .values(wake_at=rows.micros(lease_until))
+            )
+
+    def followable(self, now: datetime, limit: int) -> list[Post]:
+        """Return posts whose status must be read now."""
+        query = (
+            select(POST)
+            .where(POST.c.state.in_(FOLLOWED), POST.c.wake_at <= rows.micros(now))
+            .order_by(POST.c.wake_at)
+            .limit(limit)
+        )
+        return self._posts(_skip_locked(query) if self._db.dialect.name == "postgresql" else query)
+
+    def in_hand(self, now: datetime | None) -> list[Post]:
+        """Return posts in hand whose lease ended before `now` (None: all that this node has claimed)."""
+        query = select(POST).where(POST.c.state.in_(HAND)).order_by(POST.c.id)
+        mine = POST.c.claimed_by == self._node
+        if now is None:
+            return self._posts(query.where(mine))
+        return self._posts(query.where(POST.c.wake_at <= rows.micros(now), self._is_here()))
+
+    def held(self, now: datetime, reasons: tuple[str, ...], account: AccountName | None) -> list[Post]:
+        """Return held posts with one of these reasons whose hold time (if any) is over."""
+        query = select(POST).where(
+            POST.c.state == State.HELD.value,
+            POST.c.reason.in_(reasons),
+            or_(POST.c.wake_at.is_(None), POST.c.wake_at <= rows.micros(now)),
+        )
+        if account is not None:
+            query = query.where(POST.c.account == account)
+        return self._posts(query.order_by(POST.c.due_at))
+
+    def finished_retained(self, before: datetime, limit: int) -> list[Post]:
+        """Return posts that ended before `before` and whose state still stands on the broker."""
+        query = select(POST).where(POST.c.retained == 1, POST.c.finished_at < rows.micros(before))
+        return self._posts(query.limit(limit))
+
+    def open_posts(self, after: PostId | None, limit: int) -> list[Post]:
+        """Return posts whose state should stand on the broker, ordered by id."""
+        query = select(POST).where(or_(POST.c.finished_at.is_(None), POST.c.retained == 1))
+        if after is not None:
+            query = query.where(POST.c.id > after)
+        return self._posts(query.order_by(POST.c.id).limit(limit))
+
+    def next_wake(self, after: datetime) -> datetime | None:
+        """Return the earliest time after `after` at which a post wants to be looked at."""
+        query = select(func.min(POST.c.wake_at)).where(
+            POST.c.wake_at.is_not(None), POST.c.wake_at > rows.micros(after)
+        )
+        return rows.instant(self._db.execute(query).scalar())
+
+    def count_posts(self) -> dict[str, int]:
+        """Return how many posts stand in each state."""
+        query = select(POST.c.state, func.count()).group_by(POST.c.state)
+        return dict(self._db.execute(query).tuples().all())
+
+    def duplicates(self, account: AccountName, sha256: str, since: datetime) -> list[PostId]:
+        """Return posts of this account with the same file that are open or have been published since."""
+        query = select(POST.c.id).where(
+            POST.c.account == account,
+            POST.c.sha256 == sha256,
+            POST.c.state.not_in([State.CANCELLED.value, State.FAILED.value]),
+            or_(POST.c.finished_at.is_(None), POST.c.finished_at >= rows.micros(since)),
+        )
+        return [PostId(key) for key in self._db.execute(query.limit(5)).scalars()]
+
+    def attempt(self, post_id: PostId, number: int) -> Attempt | None:
+        """Return one attempt."""
+        query = select(ATTEMPT).where(ATTEMPT.c.post == post_id, ATTEMPT.c.number == number)
+        row = self._db.execute(query).mappings().first()
+        return rows.attempt_of(row) if row else None  # type: ignore[arg-type]
+
+    def attempts(self, post_id: PostId) -> list[Attempt]:
+        """Return all attempts of a post in order."""
+        query = select(ATTEMPT).where(ATTEMPT.c.post == post_id).order_by(ATTEMPT.c.number)
+        return [rows.attempt_of(row) for row in self._db.execute(query).mappings()]  # type: ignore[arg-type]
+
+    def save_attempt(self, attempt: Attempt) -> None:
+        """Store a new or changed attempt."""
+        values = rows.attempt_values(attempt)
+        same = and_(ATTEMPT.c.post == attempt.post, ATTEMPT.c.number == attempt.number)
+        if self._db.execute(update(ATTEMPT).where(same).values(values)).rowcount == 0:
+            self._db.execute(insert(ATTEMPT).values(values))
+
+    def _posts(self, query: Select[Any]) -> list[Post]:
+        return [rows.post_of(row) for row in self._db.execute(query).mappings()]  # type: ignore[arg-type]
+
+    def _is_here(self) -> ColumnElement[bool]:
+        # A file lies on the node that took the command; an address can be driven from anywhere.
+        return or_(POST.c.node == self._node, POST.c.source == Source.URL.value)
+
+
+def _is_due(moment: int) -> ColumnElement[bool]:
+    return and_(POST.c.wake_at <= moment, POST.c.state.in_(DUE))
+
+
+def _may_go(moment: int) -> ColumnElement[bool]:
+    in_time = or_(
+        POST.c.late_rule == LateRule.POST.value,
+        POST.c.due_at.is_(None),
+        POST.c.due_at >= moment - POST.c.late_after_s * SECOND,
+    )
+    return and_(ACCOUNT.c.enabled == 1, ACCOUNT.c.login == Login.OK.value, in_time)
+
+
+def _skip_locked(query: Select[Any]) -> Select[Any]:
+    return query.with_for_update(skip_locked=True)
+
+
+def _open_cursor(cursor: str) -> tuple[int, str]:
+    try:
+        created_at, key = json.loads(base64.urlsafe_b64decode(cursor.encode()))
+        return int(created_at), str(key)
+    except (ValueError, TypeError, binascii.Error) as error:
+        raise Rejected(
+            Code.BAD_FIELD, "args.cursor is not one that post/list gave", field="args.cursor"
+        ) from error

@@ -1,0 +1,110 @@
+"""The Store port on SQLAlchemy: one connection, held by the bus thread; short write transactions."""
+
+import logging
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DatabaseError, DBAPIError
+
+from adapters.storage.migrate import migrate
+from adapters.storage.unit import SqlUnit
+from daemon.domain.errors import StartRefused, StorageFailed, StorageFull
+from daemon.domain.ids import NodeName
+
+LOG = logging.getLogger("tokd.storage")
+_FULL = ("database or disk is full", "no space left", "disk full")
+_BROKEN = ("disk i/o error", "malformed", "not a database", "file is encrypted")
+
+
+class SqlStore:
+    """The ledger in SQLite or PostgreSQL. Opened and used by one thread."""
+
+    def __init__(self, url: str, node: NodeName, *, has_broker: bool = True) -> None:
+        self._url = url
+        self._node = node
+        self._has_broker = has_broker
+        self._engine: Engine | None = None
+        self._connection: Connection | None = None
+
+    def open(self) -> None:
+        """Migrate, check and open. Raises StartRefused for a newer, damaged or unreachable database."""
+        try:
+            self._engine = make_engine(self._url)
+            migrate(self._engine)
+            self._connection = self._engine.connect()
+        except DatabaseError as error:
+            raise StartRefused(
+                f"the database cannot be opened: {error.orig}. Nothing was changed; see `tokd doctor`"
+            ) from None
+
+    @contextmanager
+    def transaction(self) -> Iterator[SqlUnit]:
+        """Begin a write transaction; commit durably at the end, roll back on any exception."""
+        if self._connection is None:
+            raise StorageFailed("the database is not open")
+        try:
+            with self._connection.begin():
+                yield SqlUnit(self._connection, self._node, has_reader=self._has_broker)
+        except DBAPIError as error:
+            self._translate(error)
+            raise
+
+    def close(self) -> None:
+        """Checkpoint and close. Safe twice."""
+        connection, engine = self._connection, self._engine
+        self._connection = self._engine = None
+        if connection is not None:
+            if connection.dialect.name == "sqlite":
+                _checkpoint(connection)
+            connection.close()
+        if engine is not None:
+            engine.dispose()
+
+    def _translate(self, error: DBAPIError) -> None:
+        text = str(error.orig).lower()
+        if any(word in text for word in _FULL):
+            raise StorageFull("the disk is full: nothing was stored; make room") from None
+        if any(word in text for word in _BROKEN) or error.connection_invalidated:
+            # After a failed fsync the page cache may lie: only what a new process reads from disk counts.
+            raise StorageFailed(f"the database failed: {error.orig}") from None
+
+
+def make_engine(url: str) -> Engine:
+    """Return an engine whose transactions are durable: WAL with FULL sync and BEGIN IMMEDIATE on SQLite."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        return create_engine(parsed, hide_parameters=True, pool_pre_ping=True)
+    if parsed.database:
+        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    engine = create_engine(
+        parsed, hide_parameters=True, connect_args={"isolation_level": None, "check_same_thread": False}
+    )
+    event.listen(engine, "connect", _set_pragmas)
+    event.listen(engine, "begin", _begin_immediate)
+    return engine
+
+
+def _set_pragmas(connection: sqlite3.Connection, _record: Any) -> None:
+    for pragma in (
+        "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=10000", "trusted_schema=OFF",
+    ):  # fmt: skip
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_immediate(connection: Connection) -> None:
+    # A deferred BEGIN that turns into a write later fails at once, whatever busy_timeout says.
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _checkpoint(connection: Connection) -> None:
+    try:
+        raw = connection.connection.dbapi_connection
+        if raw is not None:
+            raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    except sqlite3.Error as error:
+        LOG.warning("the last checkpoint failed: %s", error)

@@ -1,0 +1,230 @@
+"""One transaction as the bus sees it: inbox, accounts, budgets, flags and outbox (the posts are in posts.py)."""
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, delete, func, insert, select, update
+
+from adapters.storage import rows
+from adapters.storage.posts import ACCOUNT, PostsMixin
+from adapters.storage.tables import Row
+from daemon.domain.account import Account
+from daemon.domain.errors import TokdError
+from daemon.domain.events import Event, as_cloudevent, as_json
+from daemon.domain.ids import AccountName, Actor, NodeName
+from daemon.domain.platform import Endpoint
+from daemon.domain.wire import Request
+from daemon.ports import Outgoing, StoredCommand
+
+COMMAND = Row.metadata.tables["command"]
+CALL = Row.metadata.tables["call"]
+FLAG = Row.metadata.tables["flag"]
+OUTBOX = Row.metadata.tables["outbox"]
+
+
+class SqlUnit(PostsMixin):
+    """A Unit over one SQLAlchemy connection with an open transaction."""
+
+    def __init__(self, connection: Connection, node: NodeName, *, has_reader: bool = True) -> None:
+        self._db = connection
+        self._node = node
+        self._has_reader = has_reader  # a broker will acknowledge the outbox; else its rows count as sent
+        self._sequence: int | None = None
+
+    def find_command(self, actor: Actor, command_id: str) -> StoredCommand | None:
+        """Return the command this actor sent under this id."""
+        query = select(COMMAND).where(
+            COMMAND.c.node == self._node, COMMAND.c.actor == actor, COMMAND.c.command_id == command_id
+        )
+        row = self._db.execute(query).mappings().first()
+        return rows.command_of(row) if row else None  # type: ignore[arg-type]
+
+    def command(self, row: int) -> StoredCommand:
+        """Return the command in this row."""
+        found = self._db.execute(select(COMMAND).where(COMMAND.c.row == row)).mappings().first()
+        if found is None:
+            raise TokdError(f"there is no command in row {row}")
+        return rows.command_of(found)  # type: ignore[arg-type]
+
+    def add_command(self, request: Request, command_id: str) -> int:
+        """Store a command and return its row."""
+        done = self._db.execute(
+            insert(COMMAND)
+            .values(
+                node=self._node,
+                actor=request.actor,
+                command_id=command_id,
+                verb=request.verb,
+                body=request.body,
+                body_hash=request.body_hash,
+                transport=request.transport,
+                reply_to=request.reply_to,
+                correlation=request.correlation,
+                received_at=rows.micros(request.received_at),
+            )
+            .returning(COMMAND.c.row)
+        )
+        return int(done.scalar_one())
+
+    def finish_command(self, row: int, reply: dict[str, Any], now: datetime) -> None:
+        """Store the final reply."""
+        self._db.execute(
+            update(COMMAND)
+            .where(COMMAND.c.row == row)
+            .values(reply=as_json(reply), finished_at=rows.micros(now))
+        )
+
+    def open_commands(self) -> list[StoredCommand]:
+        """Return the commands of this node that have no final reply."""
+        query = select(COMMAND).where(COMMAND.c.node == self._node, COMMAND.c.finished_at.is_(None))
+        found = self._db.execute(query.order_by(COMMAND.c.row)).mappings()
+        return [rows.command_of(row) for row in found]  # type: ignore[arg-type]
+
+    def drop_commands(self, before: datetime) -> int:
+        """Forget finished commands received before `before`; return how many."""
+        query = delete(COMMAND).where(
+            COMMAND.c.received_at < rows.micros(before), COMMAND.c.finished_at.is_not(None)
+        )
+        return self._db.execute(query).rowcount
+
+    def account(self, name: AccountName) -> Account | None:
+        """Return one account."""
+        row = self._db.execute(select(ACCOUNT).where(ACCOUNT.c.name == name)).mappings().first()
+        return rows.account_of(row) if row else None  # type: ignore[arg-type]
+
+    def accounts(self) -> list[Account]:
+        """Return all accounts by name."""
+        found = self._db.execute(select(ACCOUNT).order_by(ACCOUNT.c.name)).mappings()
+        return [rows.account_of(row) for row in found]  # type: ignore[arg-type]
+
+    def save_account(self, account: Account) -> None:
+        """Store a new or changed account."""
+        values = rows.account_values(account)
+        done = self._db.execute(update(ACCOUNT).where(ACCOUNT.c.name == account.name).values(values))
+        if done.rowcount == 0:
+            self._db.execute(insert(ACCOUNT).values(values))
+
+    def calls_since(self, account: AccountName, endpoint: Endpoint, since: datetime) -> list[datetime]:
+        """Return the recorded calls, oldest first."""
+        query = select(CALL.c.at).where(
+            CALL.c.account == account, CALL.c.endpoint == endpoint.value, CALL.c.at > rows.micros(since)
+        )
+        found = (rows.instant(at) for at in self._db.execute(query.order_by(CALL.c.at)).scalars())
+        return [at for at in found if at is not None]
+
+    def record_call(self, account: AccountName, endpoint: Endpoint, at: datetime) -> None:
+        """Remember a call for the local budget."""
+        self._db.execute(insert(CALL).values(account=account, endpoint=endpoint.value, at=rows.micros(at)))
+
+    def drop_calls(self, before: datetime) -> None:
+        """Forget calls that no window can reach any more."""
+        self._db.execute(delete(CALL).where(CALL.c.at < rows.micros(before)))
+
+    def flag(self, name: str) -> str | None:
+        """Return a flag of this node."""
+        query = select(FLAG.c.value).where(FLAG.c.node == self._node, FLAG.c.name == name)
+        return self._db.execute(query).scalar()
+
+    def set_flag(self, name: str, value: str | None) -> None:
+        """Set or clear a flag of this node."""
+        self._db.execute(delete(FLAG).where(FLAG.c.node == self._node, FLAG.c.name == name))
+        if value is not None:
+            self._db.execute(insert(FLAG).values(node=self._node, name=name, value=value))
+
+    def add_event(self, event: Event) -> Outgoing:
+        """Give the event the next sequence number of this node and store it in the outbox."""
+        sequence = self._next_sequence()
+        payload = as_json(as_cloudevent(event, self._node, sequence))
+        return self._add_outbox("event", "", event.channel, payload, event.time, sequence=sequence)
+
+    def add_reply(
+        self, transport: str, address: str, payload: str, correlation: bytes | None,
+        expires_at: datetime | None, now: datetime,
+    ) -> Outgoing:  # fmt: skip
+        """Store a reply in the outbox."""
+        return self._add_outbox(
+            "reply", transport, address, payload, now, correlation=correlation, expires_at=expires_at
+        )
+
+    def add_state(self, path: str, payload: str, now: datetime) -> Outgoing:
+        """Store a retained state in the outbox, in place of an unsent older one of the same path."""
+        self._db.execute(
+            delete(OUTBOX).where(
+                OUTBOX.c.node == self._node, OUTBOX.c.sent_at.is_(None),
+                OUTBOX.c.kind == "state", OUTBOX.c.address == path,
+            )
+        )  # fmt: skip
+        return self._add_outbox("state", "", path, payload, now)
+
+    def unsent(self, after: int, limit: int) -> list[Outgoing]:
+        """Return outbox rows after this one that have not been acknowledged, in order."""
+        query = (
+            select(OUTBOX)
+            .where(OUTBOX.c.node == self._node, OUTBOX.c.sent_at.is_(None), OUTBOX.c.row > after)
+            .order_by(OUTBOX.c.row)
+            .limit(limit)
+        )
+        return [rows.outgoing_of(row) for row in self._db.execute(query).mappings()]  # type: ignore[arg-type]
+
+    def mark_sent(self, rows_sent: Sequence[int], now: datetime) -> None:
+        """Note that the broker has these rows."""
+        if rows_sent:
+            self._db.execute(
+                update(OUTBOX).where(OUTBOX.c.row.in_(list(rows_sent))).values(sent_at=rows.micros(now))
+            )
+
+    def count_unsent(self) -> int:
+        """Return how many rows wait."""
+        query = select(func.count()).where(OUTBOX.c.node == self._node, OUTBOX.c.sent_at.is_(None))
+        return self._db.execute(query).scalar_one()
+
+    def events_after(self, sequence: int, limit: int) -> list[dict[str, Any]]:
+        """Return this node's events after the number, as CloudEvents."""
+        query = (
+            select(OUTBOX.c.payload)
+            .where(OUTBOX.c.node == self._node, OUTBOX.c.sequence.is_not(None), OUTBOX.c.sequence > sequence)
+            .order_by(OUTBOX.c.sequence)
+            .limit(limit)
+        )
+        return [json.loads(payload) for payload in self._db.execute(query).scalars()]
+
+    def last_sequence(self) -> int:
+        """Return the number of this node's latest event, 0 where there is none."""
+        query = select(func.max(OUTBOX.c.sequence)).where(OUTBOX.c.node == self._node)
+        return self._db.execute(query.where(OUTBOX.c.sequence.is_not(None))).scalar() or 0
+
+    def drop_outbox(self, before: datetime) -> int:
+        """Forget sent rows from before; return how many. The latest event stays: it carries the sequence."""
+        query = delete(OUTBOX).where(
+            OUTBOX.c.node == self._node,
+            OUTBOX.c.created_at < rows.micros(before),
+            OUTBOX.c.sent_at.is_not(None),
+            func.coalesce(OUTBOX.c.sequence, 0) != self.last_sequence(),
+        )
+        return self._db.execute(query).rowcount
+
+    def _next_sequence(self) -> int:
+        # Read inside the transaction and counted on within it: a rollback gives the number back, no holes.
+        self._sequence = (self.last_sequence() if self._sequence is None else self._sequence) + 1
+        return self._sequence
+
+    def _add_outbox(
+        self, kind: str, transport: str, address: str, payload: str, now: datetime, *,
+        sequence: int | None = None, correlation: bytes | None = None, expires_at: datetime | None = None,
+    ) -> Outgoing:  # fmt: skip
+        done = self._db.execute(
+            insert(OUTBOX)
+            .values(
+                node=self._node, kind=kind, sequence=sequence, transport=transport, address=address,
+                payload=payload, correlation=correlation, expires_at=rows.micros(expires_at),
+                created_at=rows.micros(now),
+                sent_at=None if self._has_reader else rows.micros(now),
+            )
+            .returning(OUTBOX.c.row)
+        )  # fmt: skip
+        return Outgoing(
+            row=int(done.scalar_one()), transport=transport, kind=kind, address=address, payload=payload,
+            correlation=correlation, expires_at=expires_at,
+        )  # fmt: skip

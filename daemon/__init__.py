@@ -1,0 +1,1 @@
+"""What tokd decides: the core of the daemon. Imports no driver."""

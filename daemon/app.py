@@ -1,0 +1,81 @@
+"""The daemon's life: start is a list, stop is that list backwards; every step guarded, one shared deadline."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from daemon.domain.errors import StartRefused
+from daemon.signals import stop_on_signals
+
+LOG = logging.getLogger("tokd.app")
+STOP_S = 20.0
+EXIT_OK = 0
+EXIT_FAILED = 70
+EXIT_REFUSED = 78
+
+
+@dataclass(frozen=True)
+class Step:
+    """One part: how it starts, and how it stops within the seconds it is given (False: it did not)."""
+
+    name: str
+    start: Callable[[], None]
+    stop: Callable[[float], bool | None]
+
+
+class App:
+    """Starts the parts, waits, stops them. Also the Supervisor: told of a part's death, it ends the daemon."""
+
+    def __init__(self, stopping: threading.Event) -> None:
+        self.steps: list[Step] = []
+        self._stopping = stopping
+        self._deaths: list[str] = []
+
+    def died(self, part: str, error: BaseException) -> None:
+        """Stop the daemon with exit code 70. Safe from any thread."""
+        LOG.critical("%s died: %s", part, error, exc_info=error)
+        self._deaths.append(part)
+        self._stopping.set()
+
+    def run(self, on_ready: Callable[[], None]) -> int:
+        """Start everything, wait for a signal or a death, stop everything; return the exit code."""
+        started: list[Step] = []
+        code = EXIT_OK
+        with stop_on_signals(self._stopping):
+            try:
+                for step in self.steps:
+                    if self._stopping.is_set():
+                        break
+                    started.append(step)
+                    step.start()
+                else:
+                    on_ready()
+                while not self._stopping.wait(3600):
+                    pass
+            except StartRefused as error:
+                LOG.error("not started: %s", error)  # noqa: TRY400 - the sentence is all a person needs
+                code = EXIT_REFUSED
+            except Exception:
+                LOG.exception("the start failed")
+                code = EXIT_FAILED
+            self._stopping.set()
+            stopped = self._stop(started)
+        if self._deaths or not stopped:
+            return EXIT_FAILED
+        return code
+
+    def _stop(self, started: list[Step]) -> bool:
+        deadline = time.monotonic() + STOP_S
+        is_clean = True
+        for step in reversed(started):
+            try:
+                done = step.stop(max(0.5, deadline - time.monotonic()))
+            except Exception:
+                LOG.exception("%s did not stop cleanly", step.name)
+                done = False
+            if done is False:
+                LOG.error("%s did not stop in time", step.name)
+                is_clean = False
+        return is_clean

@@ -1,0 +1,311 @@
+"""The composition root: the one place that knows every part and puts them together."""
+
+import importlib.metadata
+import logging
+import os
+import random
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from adapters.control.server import ControlServer
+
+from adapters.broker import MosquittoChild
+from adapters.media import MediaLibrary
+from adapters.mqtt import MqttGateway, MqttSettings, TlsSettings
+from adapters.scheduler.clock import RandomIds, SystemClock
+from adapters.scheduler.timer import ApschedulerTimer
+from adapters.simulator.child import CLIENT_KEY, CLIENT_SECRET, REDIRECT_URI, SimulatorChild
+from adapters.storage.lock import StateLock
+from adapters.storage.store import SqlStore
+from adapters.tiktok.settings import TikTokSettings
+from adapters.tiktok.uploader import TikTokUploader
+from adapters.vault import FernetVault, load_keys
+from config.load import Loaded
+from config.logging import Redactor, configure
+from config.settings import Settings
+from daemon import failpoints, first_run
+from daemon.app import EXIT_REFUSED, App, Step
+from daemon.bus import CoreBus
+from daemon.domain.commands import VERBS
+from daemon.domain.errors import AdapterFailed, StartRefused
+from daemon.domain.ids import NodeName
+from daemon.domain.policy import Policy
+from daemon.domain.post import LateRule
+from daemon.domain.reports import ClockTicked, DaemonStarted, DaemonStopping, SweepDue
+from daemon.domain.wire import MAX_BYTES
+from daemon.handlers.context import Rules
+from daemon.handlers.ping import PROTOCOL
+from daemon.jobs.deliver import Tools
+from daemon.jobs.run import Jobs
+from daemon.jobs.tokens import TokenDesk
+from daemon.worker import WorkerPool
+
+LOG = logging.getLogger("tokd")
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What `tokd run` was told on its command line."""
+
+    with_broker: bool = False
+    simulate: bool = False
+
+
+@dataclass
+class _Broker:
+    """Where the broker is, once that is known."""
+
+    settings: MqttSettings | None
+    child: MosquittoChild | None
+
+
+def run_daemon(loaded: Loaded, options: RunOptions, say: Callable[[str], None] = print) -> int:
+    """Run the daemon until it is told to stop; return the exit code: 0, 70 after a failure, 78 for a refused start."""
+    redactor = Redactor()
+    settings = loaded.settings
+    for secret in settings.secret_values:
+        redactor.add(secret)
+    configure(settings.log.level, settings.log.format, redactor)
+    for warning in loaded.warnings:
+        LOG.warning("%s", warning)
+    stopping = threading.Event()
+    app = App(stopping)
+    try:
+        failpoints.arm(settings.daemon.failpoint)
+        on_ready = _Composition(settings, options, app, stopping, redactor, say).build()
+    except (StartRefused, AdapterFailed) as error:
+        LOG.error("not started: %s", error)  # noqa: TRY400 - the sentence is all a person needs
+        return EXIT_REFUSED
+    return app.run(on_ready)
+
+
+class _Composition:
+    """Builds the parts in the order in which they start. What it builds acts only when its step starts."""
+
+    def __init__(
+        self, settings: Settings, options: RunOptions, app: App, stopping: threading.Event,
+        redactor: Redactor, say: Callable[[str], None],
+    ) -> None:  # fmt: skip
+        self._settings = settings
+        self._options = options
+        self._app = app
+        self._stopping = stopping
+        self._redactor = redactor
+        self._say = say
+        self._clock = SystemClock()
+        self._ids = RandomIds()
+        self._boot = self._ids.boot()
+        self._version = importlib.metadata.version("tokd")
+        self._started_at = self._clock.now()
+        self._parts: dict[str, Callable[[], dict[str, Any]]] = {}
+        self._simulator: SimulatorChild | None = None
+
+    def build(self) -> Callable[[], None]:
+        """Fill the app's list of steps; return what to do when all of them have started.
+
+        The children start here already, because their ports are what the other parts are built with; their
+        steps stop them. Raises StartRefused, AdapterFailed.
+        """
+        state_dir = self._settings.state_dir
+        lock = StateLock(state_dir)
+        lock.take()
+        self._add("lock", lambda: None, lambda _s: lock.release())
+        try:
+            broker = self._broker(state_dir)
+            platform = self._platform(state_dir)
+            media = self._media()
+        except Exception:
+            self._stop_children()
+            raise
+        vault = self._vault()
+        rules = self._rules(platform, media, vault, has_broker=broker.settings is not None)
+        timer = ApschedulerTimer()
+        pool: WorkerPool
+        store = SqlStore(self._settings.database_url_text, rules.node, has_broker=broker.settings is not None)
+        bus = CoreBus(store, self._clock, timer, rules, self._app, lambda work: pool.put(work))
+        tools = Tools(
+            bus=bus, clock=self._clock, vault=vault, media=media, policy=rules.policy, stopping=self._stopping,
+            tokens=TokenDesk(bus, vault, self._clock, rules.policy.refresh_margin_s, self._stopping),
+        )  # fmt: skip
+        jobs = Jobs(tools=tools, platforms=rules.platforms)
+        pool = WorkerPool(self._settings.daemon.workers, jobs.run, bus.work_ended, self._app)
+        control = ControlServer(self._settings.control_socket, bus, self._clock, self._app)
+        bus.add_publisher(control)
+        self._add("bus", bus.start, bus.stop)
+        self._parts["bus"] = lambda: {"ok": self._clock.monotonic() - bus.last_beat < 30}  # noqa: PLR2004
+        if broker.settings is not None:
+            self._add_gateway(broker.settings, bus)
+        self._add("recovery", lambda: bus.ask(DaemonStarted()), lambda _s: bus.ask(DaemonStopping()))
+        self._add("control", control.start, lambda _s: control.stop())
+        self._add("workers", pool.start, pool.stop)
+        self._add(
+            "timer",
+            lambda: timer.start(lambda: bus.tell(ClockTicked()), lambda: bus.tell(SweepDue())),
+            lambda _s: timer.stop(),
+        )
+        self._add("intake", lambda: bus.tell(SweepDue()), lambda _s: bus.refuse_new_work())
+        return lambda: self._ready(bus, broker, platform)
+
+    def _add(self, name: str, start: Callable[[], Any], stop: Callable[[float], Any]) -> None:
+        self._app.steps.append(Step(name, start, stop))
+
+    def _stop_children(self) -> None:
+        for step in reversed(self._app.steps):
+            step.stop(5.0)
+
+    # -- the parts ---------------------------------------------------------------------------------------
+
+    def _broker(self, state_dir: Path) -> _Broker:
+        """Return the broker to talk to: our own child, the configured one, or none."""
+        mqtt, child = self._settings.mqtt, None
+        host, port, username = mqtt.host, mqtt.port, mqtt.username
+        password = mqtt.password.get_secret_value() if mqtt.password else None
+        if self._options.with_broker:
+            child = MosquittoChild(
+                state_dir, self._settings.broker.port, self._settings.broker.command,
+                self._settings.daemon.node, mqtt.prefix,
+            )  # fmt: skip
+            try:
+                child.start()
+            except AdapterFailed as error:
+                LOG.warning("no broker: %s; the CLI works all the same", error)
+                return _Broker(None, None)
+            self._add("broker", lambda: None, lambda seconds: child.stop(seconds))
+            host, port, username = child.host, child.port, child.daemon_username
+            password = child.password_of(username)
+            for user in (username, "me"):
+                self._redactor.add(child.password_of(user))
+        elif not mqtt.is_enabled:
+            LOG.info("no broker is configured (mqtt.host): commands come through the control socket only")
+            return _Broker(None, None)
+        tls = mqtt.tls
+        settings = MqttSettings(
+            node=self._settings.daemon.node, client_id=self._settings.mqtt_client_id, host=host, port=port,
+            unix_socket=None if child else mqtt.unix_socket, username=username, password=password,
+            prefix=mqtt.prefix, protocol=mqtt.protocol, keepalive_s=mqtt.keepalive_s,
+            session_expiry_s=mqtt.session_expiry_s, will_delay_s=mqtt.will_delay_s,
+            tls=TlsSettings(
+                enabled=tls.enabled, ca_file=tls.ca_file, cert_file=tls.cert_file, key_file=tls.key_file,
+                verify=tls.verify,
+            ),
+        )  # fmt: skip
+        return _Broker(settings, child)
+
+    def _platform(self, state_dir: Path) -> TikTokUploader:
+        found = self._settings.tiktok
+        secret = found.client_secret.get_secret_value() if found.client_secret else None
+        base, authorize, key = found.api_base, found.authorize_url, found.client_key
+        if self._options.simulate:
+            self._simulator = child = SimulatorChild(state_dir / "simulator", self._settings.simulator.port)
+            try:
+                child.start()
+            except (OSError, RuntimeError) as error:
+                raise AdapterFailed(str(error)) from error
+            self._add("simulator", lambda: None, child.stop)
+            base, authorize = child.url, f"{child.url}/v2/auth/authorize/"
+            key, secret = CLIENT_KEY, CLIENT_SECRET
+        return TikTokUploader(
+            TikTokSettings(
+                api_base=base, authorize_url=authorize, upload_hosts=found.upload_hosts, client_key=key,
+                client_secret=secret, redirect_uri=found.redirect_uri or REDIRECT_URI,
+                connect_timeout_s=found.connect_timeout_s, read_timeout_s=found.read_timeout_s,
+                call_deadline_s=found.call_deadline_s, single_chunk_max=found.single_chunk_max,
+                chunk_size=found.chunk_size, file_size_max=found.file_size_max,
+                creator_per_minute=found.rate_creator_per_min, init_per_minute=found.rate_init_per_min,
+                status_per_minute=found.rate_status_per_min,
+            ),
+            self._clock,
+        )  # fmt: skip
+
+    def _media(self) -> MediaLibrary:
+        found = self._settings.media
+        roots, prefixes = found.roots, found.verified_prefixes
+        if self._options.simulate:
+            # The first run takes files from where it is started, too: nothing leaves this machine.
+            for root in roots:
+                root.mkdir(parents=True, exist_ok=True)
+            roots = tuple(dict.fromkeys((*roots, Path.cwd())))
+        return MediaLibrary(
+            roots, prefixes, clock=self._clock, stopping=self._stopping, settle_s=found.settle_s,
+            allow_hard_links=found.allow_hard_links, probe_timeout_s=found.probe_timeout_s,
+            probe_memory_mb=found.probe_memory_mb,
+        )  # fmt: skip
+
+    def _vault(self) -> FernetVault:
+        credentials = os.environ.get("CREDENTIALS_DIRECTORY")
+        keys, source = load_keys(
+            self._settings.key_file, Path(credentials) if credentials else None, create=True
+        )
+        LOG.info("secrets are sealed with %s", source)
+        return FernetVault(keys, on_clear=self._redactor.add)
+
+    def _rules(
+        self, platform: TikTokUploader, media: MediaLibrary, vault: FernetVault, *, has_broker: bool
+    ) -> Rules:
+        return Rules(
+            node=NodeName(self._settings.daemon.node), boot=self._boot, version=self._version,
+            started_at=self._started_at, policy=policy_of(self._settings), platforms={platform.name: platform},
+            media=media, vault=vault, ids=self._ids, random=random.random, health=self._health, has_broker=has_broker,
+        )  # fmt: skip
+
+    def _health(self) -> dict[str, Any]:
+        return {name: look() for name, look in self._parts.items()}
+
+    def _add_gateway(self, settings: MqttSettings, bus: CoreBus) -> None:
+        gateway = MqttGateway(
+            settings, bus, self._clock, self._boot, self._info, lambda error: self._app.died("mqtt", error),
+            on_secret=self._redactor.add,
+        )  # fmt: skip
+        bus.add_publisher(gateway)
+        self._add("mqtt", gateway.start, gateway.stop)
+
+        def look() -> dict[str, Any]:
+            status = gateway.status()
+            return {"ok": bool(status.get("connected")), **status}
+
+        self._parts["mqtt"] = look
+
+    def _info(self) -> dict[str, Any]:
+        return {
+            "name": "tokd", "version": self._version, "protocol": PROTOCOL, "node": self._settings.daemon.node,
+            "verbs": sorted(name for name, verb in VERBS.items() if not verb.is_local),
+            "limits": {"bytes": MAX_BYTES},
+        }  # fmt: skip
+
+    def _ready(self, bus: CoreBus, broker: _Broker, platform: TikTokUploader) -> None:
+        if self._simulator is not None:
+            first_run.link_demo(bus, platform, self._simulator, self._clock)
+        took = self._clock.now() - self._started_at
+        LOG.info("ready after %d ms", took / timedelta(milliseconds=1))
+        first_run.say_hello(
+            self._say,
+            child=broker.child,
+            simulator=self._simulator,
+            is_configured=platform.is_configured(),
+            advice=platform.advice_if_not_configured(),
+            prefix=self._settings.mqtt.prefix,
+            node=self._settings.daemon.node,
+        )
+
+
+def policy_of(settings: Settings) -> Policy:
+    """Return the house rules that the settings say."""
+    posts = settings.posts
+    return Policy(
+        late_rule=LateRule(posts.late_policy),
+        late_after_s=int(posts.late_after_s),
+        retry_delays_s=posts.retry_delays_s,
+        remote_retry_delays_s=posts.remote_retry_delays_s,
+        status_delays_s=posts.status_delays_s,
+        uncertain_after_s=posts.uncertain_after_s,
+        uncertain_steps=posts.uncertain_steps,
+        cap_hold_s=posts.cap_hold_s,
+        duplicate_window_s=posts.duplicate_window_s,
+        keep_s=posts.keep_days * 86400,
+        lease_s=posts.lease_s,
+        refresh_margin_s=settings.tiktok.refresh_margin_s,
+    )

@@ -1,0 +1,315 @@
+"""The bus: one thread that takes commands and reports in order and is the database's only writer.
+
+What waits is taken together and committed together; replies, events, acknowledgements and new work follow the
+commit, in that order. A handler that fails takes nobody with it: the batch is rolled back and run again one by one.
+"""
+
+import json
+import logging
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from daemon import failpoints
+from daemon.domain.errors import Code, Rejected, StaleAttempt, StorageFailed, StorageFull
+from daemon.domain.ids import NodeName, PostId
+from daemon.domain.reports import ClockTicked
+from daemon.domain.wire import Request
+from daemon.domain.work import Deliver, InspectMedia, Withdraw, Work
+from daemon.handlers.context import Context, Rules
+from daemon.handlers.registry import REPORTS
+from daemon.intake import Batch, Intake, RolledBack, direct_reply, refused
+from daemon.ports import Clock, Publisher, Store, StoredCommand, Supervisor, Timer, Unit
+from daemon.worker import supervised_thread
+
+LOG = logging.getLogger("tokd.bus")
+BATCH = 256
+QUIET_S = 10.0
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class _Report:
+    report: object
+    future: "Future[Any] | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Query:
+    query: Callable[[Unit], Any]
+    future: "Future[Any]"
+
+
+@dataclass(frozen=True, slots=True)
+class _WorkEnded:
+    work: Work
+
+
+_Item = Request | _Report | _Query | _WorkEnded
+
+
+class CoreBus:
+    """Implements the Bus port. Everything below `_run` happens in its one thread."""
+
+    def __init__(
+        self, store: Store, clock: Clock, timer: Timer, rules: Rules, supervisor: Supervisor,
+        start_work: Callable[[Work], None],
+    ) -> None:  # fmt: skip
+        self.node: NodeName = rules.node
+        self._store = store
+        self._clock = clock
+        self._timer = timer
+        self._rules = rules
+        self._supervisor = supervisor
+        self._start_work = start_work
+        self._intake = Intake(rules)
+        self._publishers: list[Publisher] = []
+        self._queue: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
+        self._driving: set[PostId] = set()
+        self._armed: datetime | None = None
+        self._thread = supervised_thread("bus", self._run, supervisor)
+        self._opened = threading.Event()
+        self._failure: BaseException | None = None
+        self.last_beat = clock.monotonic()
+
+    # -- from any thread ---------------------------------------------------------------------------------
+
+    def add_publisher(self, publisher: Publisher) -> None:
+        """Offer commits to this publisher from now on. Call before start."""
+        self._publishers.append(publisher)
+
+    def start(self) -> None:
+        """Open the store in the bus thread and begin. Raises what the store raised."""
+        self._thread.start()
+        self._opened.wait()
+        if self._failure is not None:
+            self._thread.join()
+            raise self._failure
+
+    def stop(self, deadline_s: float) -> bool:
+        """Work off what is queued, close the store, join; return whether it ended. Safe twice, and before start."""
+        if self._thread.is_alive():
+            self._queue.put(None)
+            self._thread.join(deadline_s)
+        return not self._thread.is_alive()
+
+    def refuse_new_work(self) -> None:
+        """Answer durable commands with `shutting_down` from now on."""
+        self._intake.is_draining = True
+
+    def submit(self, request: Request) -> None:
+        """Queue a caller's message. Never blocks."""
+        self._queue.put(request)
+
+    def tell(self, report: object) -> None:
+        """Queue a report and go on."""
+        self._queue.put(_Report(report))
+
+    def ask(self, report: object) -> Any:
+        """Queue a report, wait for its commit, return its handler's answer or raise what it raised."""
+        future: Future[Any] = Future()
+        self._queue.put(_Report(report, future))
+        return self._wait(future)
+
+    def read(self, query: Callable[[Unit], Any]) -> Any:
+        """Run a query in the bus thread and return its result."""
+        future: Future[Any] = Future()
+        self._queue.put(_Query(query, future))
+        return self._wait(future)
+
+    def work_ended(self, work: Work) -> None:
+        """Note that a worker is through with this; called by the worker pool for all work, however it ended."""
+        self._queue.put(_WorkEnded(work))
+
+    def _wait(self, future: "Future[Any]") -> Any:
+        while True:
+            try:
+                return future.result(timeout=1)
+            except TimeoutError:
+                if future.done():
+                    raise
+                if not self._thread.is_alive():
+                    raise StorageFailed("the bus has stopped") from None
+
+    # -- the bus thread ----------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            self._store.open()
+        except BaseException as error:  # noqa: BLE001 - handed to start(), which raises it
+            self._failure = error
+            return
+        finally:
+            self._opened.set()
+        try:
+            self._restart_commands()
+            while self._take_turn():
+                pass
+        finally:
+            self._store.close()
+
+    def _take_turn(self) -> bool:
+        self.last_beat = self._clock.monotonic()
+        try:
+            items = [self._queue.get(timeout=QUIET_S)]
+        except queue.Empty:
+            return True
+        while len(items) < BATCH:
+            try:
+                items.append(self._queue.get_nowait())
+            except queue.Empty:
+                break
+        live = [item for item in items if item is not None]
+        if live:
+            self._process(live)
+        return len(live) == len(items)
+
+    def _process(self, items: Sequence[_Item]) -> None:
+        try:
+            batch = self._transact(items)
+        except StorageFailed:
+            raise
+        except Exception as error:  # noqa: BLE001 - one by one finds the culprit
+            if len(items) > 1:
+                for item in items:
+                    self._process([item])
+            else:
+                self._refuse(items[0], error.error if isinstance(error, RolledBack) else error)
+        else:
+            self._after_commit(batch)
+
+    def _transact(self, items: Sequence[_Item]) -> Batch:
+        batch = Batch()
+        ended = [item.work for item in items if isinstance(item, _WorkEnded)]
+        if len(ended) < len(items):
+            now = self._clock.now()
+            with self._store.transaction() as unit:
+                context = Context(unit=unit, now=now, rules=self._rules, driving=frozenset(self._driving))
+                for item in items:
+                    self._dispatch(item, context, batch)
+                _pass_failpoints(batch, "before_commit")
+                batch.outgoing.extend(context.outgoing)
+                batch.works.extend(context.works)
+                batch.follow_ups.extend(context.follow_ups)
+                next_wake = self._next_wake(context, batch)
+            _pass_failpoints(batch, "after_commit")
+            if next_wake != self._armed:
+                self._armed = next_wake
+                self._timer.arm(next_wake)
+        for work in ended:
+            if isinstance(work, Deliver):
+                self._driving.discard(work.post)
+                batch.follow_ups.append(ClockTicked())  # its account is free again
+        return batch
+
+    def _next_wake(self, context: Context, batch: Batch) -> datetime | None:
+        """Return when the clock must ring next; what is due already is looked at right after this commit."""
+        if not context.wants_clock and not batch.has_claims:
+            return self._armed
+        earliest = context.unit.next_wake(_LONG_AGO)
+        if earliest is None or earliest > context.now:
+            return earliest
+        if context.wants_clock:
+            batch.follow_ups.append(ClockTicked())
+        return context.unit.next_wake(context.now)
+
+    def _dispatch(self, item: _Item, context: Context, batch: Batch) -> None:
+        match item:
+            case Request():
+                self._intake.take(item, context, batch)
+            case _Report(report, future):
+                context.request = context.stored = context.row = None
+                result = REPORTS[type(report)](report, context)
+                batch.has_claims = batch.has_claims or isinstance(report, ClockTicked)
+                if future is not None:
+                    batch.results.append((future, result))
+                self._intake.deliver_answers(context, batch)
+            case _Query(query, future):
+                batch.results.append((future, query(context.unit)))
+            case _WorkEnded():
+                pass
+
+    def _after_commit(self, batch: Batch) -> None:
+        self._intake.committed(batch)
+        self._publish(batch)
+        for settle in batch.settles:
+            settle()
+        for future, result in batch.results:
+            future.set_result(result)
+        for work in batch.works:
+            if isinstance(work, Deliver):
+                self._driving.add(work.post)
+            self._start_work(work)
+        for report in dict.fromkeys(batch.follow_ups):
+            self._queue.put(_Report(report))
+
+    def _publish(self, batch: Batch) -> None:
+        for publisher in self._publishers:
+            mine = [message for message in batch.outgoing if message.transport in {"", publisher.transport}]
+            if mine:
+                publisher.offer(mine)
+        for answer, reply in batch.answers:
+            answer(reply)
+        if batch.has_commands:
+            failpoints.hit("inbox.after_reply")
+
+    # -- what went wrong ---------------------------------------------------------------------------------
+
+    def _refuse(self, item: _Item, error: BaseException) -> None:
+        """Answer an item whose transaction was rolled back; nothing of it has happened."""
+        match item:
+            case Request():
+                self._refuse_request(item, error)
+            case _Report(_, future) | _Query(_, future) if future is not None:
+                future.set_exception(error)
+            case _Report(report, _) if not isinstance(error, StaleAttempt):
+                LOG.error("report %s failed", type(report).__name__, exc_info=error)
+
+    def _refuse_request(self, request: Request, error: BaseException) -> None:
+        if isinstance(error, Rejected):
+            refusal = error
+        elif isinstance(error, StorageFull):
+            refusal = Rejected(Code.BUSY, str(error), retryable=True, retry_after_s=30)
+        else:
+            LOG.error("command %s of %s failed", request.verb, request.actor, exc_info=error)
+            refusal = Rejected(
+                Code.INTERNAL, "tokd failed on this command; its log says more", retryable=True
+            )
+        reply = self._intake.reply(request.id, request.verb, self._clock.now(), refused(refusal))
+        if request.answer is not None:
+            request.answer(reply)
+        elif request.reply_to:
+            for publisher in self._publishers:
+                if publisher.transport == request.transport:
+                    publisher.offer([direct_reply(request, reply)])
+        if request.settle is not None:
+            request.settle()
+
+    def _restart_commands(self) -> None:
+        """Go on with the commands that were accepted before a crash and never answered."""
+        with self._store.transaction() as unit:
+            works = [work for stored in unit.open_commands() if (work := _work_of(stored, unit)) is not None]
+        for work in works:
+            self._start_work(work)
+
+
+def _pass_failpoints(batch: Batch, place: str) -> None:
+    if batch.has_commands:
+        failpoints.hit(f"inbox.{place}")
+    if batch.has_claims:
+        failpoints.hit(f"claim.{place}")
+
+
+def _work_of(stored: StoredCommand, unit: Unit) -> Work | None:
+    args = json.loads(stored.body).get("args", {})
+    match stored.verb:
+        case "post/schedule":
+            account = unit.account(args["account"])
+            return InspectMedia(stored.row, args["media"], account.platform if account else "tiktok")
+        case "post/cancel":
+            return Withdraw(stored.row, PostId(args["post"]))
+    return None

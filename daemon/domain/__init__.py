@@ -1,0 +1,1 @@
+"""Values, rules and decisions: pure; time and ids are passed in."""

@@ -1,0 +1,66 @@
+"""An account that somebody has linked, and what its platform lets it do."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from daemon.domain.ids import AccountName
+
+
+class Login(StrEnum):
+    """Whether the stored tokens work."""
+
+    OK = "ok"
+    NEEDS_LOGIN = "needs_login"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Creator:
+    """What the platform says of an account at this moment (TikTok: creator_info/query)."""
+
+    username: str
+    nickname: str
+    privacy_options: tuple[str, ...]
+    comment_disabled: bool
+    duet_disabled: bool
+    stitch_disabled: bool
+    duration_max_s: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {name: getattr(self, name) for name in Creator.__dataclass_fields__}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tokens:
+    """A token pair in clear. Lives only inside a job or the platform's adapter, never in a row, event or log."""
+
+    access: str = field(repr=False)
+    refresh: str = field(repr=False)
+    access_expires_at: datetime
+    refresh_expires_at: datetime
+    open_id: str
+    scopes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """One linked account as it stands in the database; the tokens are sealed."""
+
+    name: AccountName
+    platform: str
+    open_id: str
+    scopes: tuple[str, ...]
+    access_token: str = field(repr=False)
+    refresh_token: str = field(repr=False)
+    access_expires_at: datetime
+    refresh_expires_at: datetime
+    login: Login
+    linked_at: datetime
+    enabled: bool = True
+    token_version: int = 1
+    refresh_node: str | None = None  # who is refreshing right now, on any node, and until when
+    refresh_until: datetime | None = None
+    creator: Creator | None = None
+    detail: str | None = None

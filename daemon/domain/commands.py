@@ -1,0 +1,222 @@
+"""The orders tokd takes: one frozen model for each verb, and the one table that names them all."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, StringConstraints, field_validator
+
+from daemon.domain.post import Kind, LateRule, Mode, State
+
+AccountArg = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}$")]
+PostArg = Annotated[str, StringConstraints(pattern=r"^p_[A-Za-z0-9]{1,40}$")]
+Hashtag = Annotated[str, StringConstraints(pattern=r"^#?[^\s#@]{1,100}$")]
+Address = Annotated[str, StringConstraints(min_length=1, max_length=2048)]
+
+
+class Command(BaseModel):
+    """The parent of all commands: frozen, and an unknown field is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class IfLate(Command):
+    """What to do where the time has passed by more than `after_s` seconds."""
+
+    policy: LateRule
+    after_s: int = Field(default=3600, ge=0, le=30 * 86400)
+
+
+class SchedulePost(Command):
+    """Post a file, an address or photos at a time. Exactly one of `media`, `url` and `photos`."""
+
+    account: AccountArg
+    media: Annotated[str, StringConstraints(min_length=1, max_length=1024)] | None = None
+    url: Address | None = None
+    photos: Annotated[tuple[Address, ...], Field(min_length=1, max_length=35)] | None = None
+    mode: Mode = Mode.DIRECT
+    at: Annotated[str, StringConstraints(max_length=64)] | None = None
+    zone: Annotated[str, StringConstraints(max_length=64)] | None = None
+    draft: bool = False
+    if_late: IfLate | None = None
+    title: str | None = Field(
+        default=None, max_length=8000, validation_alias=AliasChoices("title", "caption")
+    )
+    expression: str | None = Field(default=None, max_length=8000)
+    hashtags: Annotated[tuple[Hashtag, ...], Field(max_length=100)] = ()
+    privacy: Annotated[str, StringConstraints(max_length=64)] | None = Field(
+        default=None, validation_alias=AliasChoices("privacy", "privacy_level")
+    )
+    cover_ms: int | None = Field(
+        default=None,
+        ge=0,
+        le=2**31 - 1,
+        validation_alias=AliasChoices("cover_ms", "video_cover_timestamp_ms"),
+    )
+    allow_comment: bool = False
+    allow_duet: bool = False
+    allow_stitch: bool = False
+    brand_content: bool = Field(
+        default=False, validation_alias=AliasChoices("brand_content", "brand_content_toggle")
+    )
+    brand_organic: bool = Field(
+        default=False, validation_alias=AliasChoices("brand_organic", "brand_organic_toggle")
+    )
+    is_aigc: bool = False
+    text: str | None = Field(default=None, max_length=16000)
+    photo_cover: int = Field(default=0, ge=0, le=34)
+    auto_music: bool = False
+    consent_by: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = None
+
+    @property
+    def kind(self) -> Kind:
+        """Return what is posted."""
+        return Kind.PHOTO if self.photos is not None else Kind.VIDEO
+
+
+class ReschedulePost(Command):
+    """Give a post another time."""
+
+    post: PostArg
+    at: Annotated[str, StringConstraints(max_length=64)]
+    zone: Annotated[str, StringConstraints(max_length=64)] | None = None
+    if_late: IfLate | None = None
+
+
+class CancelPost(Command):
+    """Stop a post, as long as nothing can have been published."""
+
+    post: PostArg
+
+
+class PublishPostNow(Command):
+    """Make a waiting post due at once: this post, or the account's next one."""
+
+    post: PostArg | None = None
+    account: AccountArg | None = None
+
+
+class ShowPost(Command):
+    """Tell everything about one post."""
+
+    post: PostArg
+
+
+class ListPosts(Command):
+    """Tell the posts, newest time first; `cursor` continues a list."""
+
+    state: State | None = None
+    account: AccountArg | None = None
+    cursor: Annotated[str, StringConstraints(max_length=200)] | None = None
+    limit: int = Field(default=50, ge=1, le=200)
+
+
+class ResolvePost(Command):
+    """Say what became of an uncertain post: only a person can know."""
+
+    post: PostArg
+    outcome: Literal["published", "not_published", "post_again"]
+    by: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = None
+
+
+class ListAccounts(Command):
+    """Tell the linked accounts and whether their tokens work."""
+
+
+class ImportAccount(Command):
+    """Link an account by a token pair that was obtained elsewhere. Through the control socket only."""
+
+    account: AccountArg
+    platform: Literal["tiktok"] = "tiktok"
+    access_token: SecretStr
+    refresh_token: SecretStr
+    open_id: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+    expires_in: int = Field(default=86400, ge=0, le=10 * 365 * 86400)
+    refresh_expires_in: int = Field(default=31536000, ge=0, le=10 * 365 * 86400)
+    scope: str = "user.info.basic,video.publish,video.upload"
+    token_type: str = "Bearer"  # noqa: S105 - the OAuth field's name, no secret
+
+    @field_validator("access_token", "refresh_token")
+    @classmethod
+    def _has_no_line_breaks(cls, value: SecretStr) -> SecretStr:
+        # A line break would surface the whole token in the HTTP client's exception.
+        text = value.get_secret_value().strip()
+        if not text or any(ord(letter) < 33 or ord(letter) > 126 for letter in text):  # noqa: PLR2004
+            raise ValueError("must be one line of visible ASCII")
+        return SecretStr(text)
+
+
+class ReplayEvents(Command):
+    """Return the events after a sequence number: the answer to having been away."""
+
+    after: int = Field(default=0, ge=0)
+    limit: int = Field(default=100, ge=1, le=200)
+
+
+class Ping(Command):
+    """Return the clock, the boot and the protocol."""
+
+
+class Describe(Command):
+    """Return every verb with the JSON schema of its arguments."""
+
+
+class Health(Command):
+    """Return the state of every part."""
+
+
+class Pause(Command):
+    """Stop posting: due posts are held until `resume`."""
+
+    reason: Annotated[str, StringConstraints(max_length=200)] | None = None
+
+
+class Resume(Command):
+    """Post again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """One row of the verb table."""
+
+    name: str
+    model: type[Command]
+    is_durable: bool  # has an effect: committed before it is acknowledged
+    needs_id: bool = False  # each one costs: a repeat must be told from a second order
+    is_local: bool = False  # carries secrets: never over a broker
+
+
+VERBS: dict[str, Verb] = {
+    verb.name: verb
+    for verb in (
+        Verb("post/schedule", SchedulePost, is_durable=True, needs_id=True),
+        Verb("post/reschedule", ReschedulePost, is_durable=True),
+        Verb("post/cancel", CancelPost, is_durable=True),
+        Verb("post/publish_now", PublishPostNow, is_durable=True, needs_id=True),
+        Verb("post/resolve", ResolvePost, is_durable=True),
+        Verb("post/status", ShowPost, is_durable=False),
+        Verb("post/list", ListPosts, is_durable=False),
+        Verb("account/list", ListAccounts, is_durable=False),
+        Verb("account/import", ImportAccount, is_durable=True, is_local=True),
+        Verb("events/replay", ReplayEvents, is_durable=False),
+        Verb("system/ping", Ping, is_durable=False),
+        Verb("system/describe", Describe, is_durable=False),
+        Verb("system/health", Health, is_durable=False),
+        Verb("system/pause", Pause, is_durable=True),
+        Verb("system/resume", Resume, is_durable=True),
+    )
+}
+
+
+def describe_verbs() -> list[dict[str, Any]]:
+    """Return the verb table as JSON: name, flags, the schema of the arguments."""
+    return [
+        {
+            "verb": verb.name,
+            "summary": (verb.model.__doc__ or "").strip(),
+            "id_required": verb.needs_id,
+            "durable": verb.is_durable,
+            "local_only": verb.is_local,
+            "args": verb.model.model_json_schema(by_alias=False),
+        }
+        for verb in VERBS.values()
+    ]

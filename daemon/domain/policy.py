@@ -1,0 +1,33 @@
+"""The house rules in numbers: what the settings say, as the core reads it. Seconds throughout."""
+
+from dataclasses import dataclass
+
+from daemon.domain.post import LateRule
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """How patient, how late, how often."""
+
+    late_rule: LateRule = LateRule.HOLD
+    late_after_s: int = 3600
+    past_grace_s: float = 60  # a time this little in the past is "now": clocks and brokers are not exact
+    retry_delays_s: tuple[float, ...] = (5, 20, 60, 300, 900)
+    remote_retry_delays_s: tuple[float, ...] = (600, 3600)
+    chunk_delays_s: tuple[float, ...] = (0.5, 2, 5, 10, 20, 30, 60, 120, 120, 120)
+    rate_wait_s: float = 60
+    retry_after_max_s: float = 900
+    status_delays_s: tuple[float, ...] = (2, 3, 5, 10, 15, 30)
+    uncertain_after_s: float = 1800
+    # (until, every): read every so often until this long after the state began
+    uncertain_steps: tuple[tuple[float, float], ...] = ((60, 15), (1800, 60), (21600, 300), (259200, 1800))
+    finished_steps: tuple[tuple[float, float], ...] = ((300, 60), (3600, 300), (259200, 1800))
+    cap_hold_s: float = 86400
+    duplicate_window_s: float = 86400
+    keep_s: float = 30 * 86400
+    state_keep_s: float = 7 * 86400
+    lease_s: float = 600
+    refresh_lease_s: float = 60
+    refresh_margin_s: float = 2700
+    claim_ahead: int = 1024
+    crashes_max: int = 10

@@ -1,0 +1,211 @@
+"""What workers and the clock report to the bus: facts about work under way. Every one names its attempt's fence."""
+
+from dataclasses import dataclass, field
+
+from daemon.domain.account import Creator
+from daemon.domain.errors import PlatformError, Problem, Rejected
+from daemon.domain.ids import AccountName, NodeName, PostId
+from daemon.domain.media import MediaFacts
+from daemon.domain.platform import Plan, StatusAnswer
+
+
+@dataclass(frozen=True, slots=True)
+class ClockTicked:
+    """The timer fired, or something wants the due rows to be read again."""
+
+
+@dataclass(frozen=True, slots=True)
+class SweepDue:
+    """The interval for housekeeping is over."""
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonStarted:
+    """The bus runs: recover what a crash left behind."""
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonStopping:
+    """The daemon is about to stop: tell it while the outbox can still be flushed."""
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerJoined:
+    """A broker connection is up. Without a kept session the retained set must be published again."""
+
+    has_session: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RetainedSetDue:
+    """The next page of retained post states must be published again."""
+
+    after: PostId | None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkDied:
+    """A worker ended a delivery by an error that is nobody's decision; the post is treated as after a crash."""
+
+    post: PostId
+    fence: int
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class MessagesSent:
+    """The broker has acknowledged these outbox rows."""
+
+    rows: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MediaInspected:
+    """The intake check of a scheduled post is over: facts, or why it is refused."""
+
+    command: int
+    facts: MediaFacts | None
+    refusal: Rejected | None
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptStarted:
+    """A worker has taken the claimed post."""
+
+    post: PostId
+    fence: int
+
+
+@dataclass(frozen=True, slots=True)
+class CreatorRead:
+    """The platform said what this account may do right now."""
+
+    account: AccountName
+    creator: Creator
+
+
+@dataclass(frozen=True, slots=True)
+class ValidationFailed:
+    """The file, or what the creator may do, forbids this post: final."""
+
+    post: PostId
+    fence: int
+    code: str
+    problems: tuple[Problem, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class InitIntended:
+    """The init call is about to leave (rule R2)."""
+
+    post: PostId
+    fence: int
+    body_hash: str
+    plan: Plan | None
+
+
+@dataclass(frozen=True, slots=True)
+class InitAnswered:
+    """The platform gave a publish id (rule R3). `upload_url` is sealed."""
+
+    post: PostId
+    fence: int
+    publish_id: str
+    upload_url: str | None = field(repr=False)
+    upload_url_seconds: int = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class UploadResumed:
+    """A worker goes on with an upload that a crash interrupted; the platform has this many bytes."""
+
+    post: PostId
+    fence: int
+    stored_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkStored:
+    """The upload host has these bytes."""
+
+    post: PostId
+    fence: int
+    stored_bytes: int
+    tell: bool  # publish a progress event
+
+
+@dataclass(frozen=True, slots=True)
+class CommitIntended:
+    """The last chunk is about to leave: the point of no return (rule R4)."""
+
+    post: PostId
+    fence: int
+
+
+@dataclass(frozen=True, slots=True)
+class UploadFinished:
+    """The upload host has all of it."""
+
+    post: PostId
+    fence: int
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptFailed:
+    """The attempt ended without a verdict of the platform."""
+
+    post: PostId
+    fence: int
+    error: PlatformError
+    url_is_dead: bool = False  # this upload can never be finished any more
+
+
+@dataclass(frozen=True, slots=True)
+class StatusRead:
+    """A status read came back. `error` where it did not."""
+
+    post: PostId
+    fence: int
+    answer: StatusAnswer | None
+    error: PlatformError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WithdrawalAnswered:
+    """The platform was asked to stop a post that it is still fetching."""
+
+    command: int
+    post: PostId
+    error: PlatformError | None
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshIntended:
+    """A worker wants to be the only one that refreshes this account's tokens."""
+
+    account: AccountName
+    node: NodeName
+    token_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class TokensRefreshed:
+    """A new token pair, sealed. On disk before anybody uses it."""
+
+    account: AccountName
+    token_version: int
+    access_token: str = field(repr=False)
+    refresh_token: str = field(repr=False)
+    access_seconds: int = 86400
+    refresh_seconds: int = 31536000
+    scopes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshFailed:
+    """The refresh did not work. `is_final`: the person must link the account again."""
+
+    account: AccountName
+    token_version: int
+    is_final: bool
+    detail: str

@@ -1,0 +1,107 @@
+"""How posts and accounts look from outside: the same JSON in replies, events and retained states. No secrets."""
+
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from daemon.domain.account import Account
+from daemon.domain.post import Attempt, Post
+from daemon.domain.times import iso
+
+
+def _time(value: datetime | None) -> str | None:
+    return None if value is None else iso(value)
+
+
+def local_time(post: Post) -> str | None:
+    """Return the post's time on the wall clock of its zone."""
+    if post.due_at is None:
+        return None
+    return post.due_at.astimezone(ZoneInfo(post.zone)).isoformat(timespec="seconds")
+
+
+def post_view(post: Post) -> dict[str, Any]:
+    """Return a post as everybody may see it."""
+    view: dict[str, Any] = {
+        "post": post.id,
+        "account": post.account,
+        "platform": post.platform,
+        "state": post.state.value,
+        "mode": post.mode.value,
+        "kind": post.kind.value,
+        "media": list(post.media),
+        "title": post.description.title or post.description.expression,
+        "privacy": post.description.privacy,
+        "at": _time(post.due_at),
+        "at_local": local_time(post),
+        "zone": post.zone,
+        "if_late": {"policy": post.late_rule.value, "after_s": post.late_after_s},
+        "reason": post.reason,
+        "detail": post.detail,
+        "attempt": post.attempt,
+        "publish_id": post.publish_id,
+        "post_ids": list(post.public_ids),
+        "url": post.url,
+        "size": post.facts.size if post.facts else None,
+        "sent_bytes": post.sent_bytes,
+        "next_look_at": _time(post.wake_at),
+        "created_at": iso(post.created_at),
+        "state_since": iso(post.state_since),
+        "finished_at": _time(post.finished_at),
+        "command_id": post.command_id,
+        "rev": post.version,
+    }
+    return {key: value for key, value in view.items() if value is not None and value != []}
+
+
+def full_view(post: Post, attempts: list[Attempt]) -> dict[str, Any]:
+    """Return a post with its consent, its file and its attempts."""
+    consent = post.consent
+    view = post_view(post) | {
+        "consent": {"who": consent.who, "actor": consent.actor, "at": consent.at, "through": consent.through},
+        "attempts": [attempt_view(attempt) for attempt in attempts],
+    }
+    if post.facts:
+        view["file"] = post.facts.as_dict() | {"identity": None}
+        del view["file"]["identity"]
+    return view
+
+
+def attempt_view(attempt: Attempt) -> dict[str, Any]:
+    """Return one attempt; the upload address stays here."""
+    view = {
+        "number": attempt.number,
+        "started_at": iso(attempt.started_at),
+        "init_sent_at": _time(attempt.init_sent_at),
+        "publish_id": attempt.publish_id,
+        "size": attempt.size or None,
+        "chunks": attempt.chunk_count or None,
+        "stored_bytes": attempt.stored_bytes or None,
+        "commit_sent_at": _time(attempt.commit_sent_at),
+        "ended_at": _time(attempt.ended_at),
+        "outcome": attempt.outcome,
+        "error": attempt.error,
+    }
+    return {key: value for key, value in view.items() if value is not None}
+
+
+def account_view(account: Account, now: datetime) -> dict[str, Any]:
+    """Return an account; the tokens stay here."""
+    view: dict[str, Any] = {
+        "account": account.name,
+        "platform": account.platform,
+        "open_id": account.open_id,
+        "login": account.login.value,
+        "enabled": account.enabled,
+        "scopes": list(account.scopes),
+        "access_expires_at": iso(account.access_expires_at),
+        "refresh_expires_at": iso(account.refresh_expires_at),
+        "token_days_left": max(0, (account.refresh_expires_at - now).days),
+        "linked_at": iso(account.linked_at),
+        "detail": account.detail,
+    }
+    if account.creator:
+        view["creator"] = account.creator.as_dict() | {
+            "privacy_options": list(account.creator.privacy_options)
+        }
+    return {key: value for key, value in view.items() if value is not None}

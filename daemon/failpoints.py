@@ -1,0 +1,49 @@
+"""Named places where a crash test can end the process: `TOKD_DAEMON__FAILPOINT=init.sent:kill@3`.
+
+`NAME:kill@N` ends the process at the N-th passage (default 1), without any clean-up, as a power cut would.
+"""
+
+import os
+from collections import Counter
+
+from daemon.domain.errors import StartRefused
+
+EXIT_CODE = 137
+
+NAMES = (
+    "inbox.before_commit", "inbox.after_commit", "inbox.after_reply",
+    "claim.before_commit", "claim.after_commit",
+    "attempt.before_start", "attempt.after_start", "attempt.after_validation",
+    "token.before_refresh", "token.after_refresh", "token.after_commit",
+    "init.before_intent", "init.before_call", "init.after_call", "init.after_commit",
+    "upload.before_chunk", "upload.after_chunk",
+    "commit.before_intent", "commit.before_call", "commit.after_call", "commit.after_commit",
+    "status.before_call", "status.after_call", "status.after_commit",
+    "outbox.before_send", "outbox.after_send",
+)  # fmt: skip
+
+_armed: dict[str, int] = {}
+_passed: Counter[str] = Counter()
+
+
+def arm(spec: str | None) -> None:
+    """Arm one failpoint. Raises StartRefused for a name that does not exist."""
+    _armed.clear()
+    _passed.clear()
+    if not spec:
+        return
+    name, _, rest = spec.partition(":")
+    action, _, count = rest.partition("@")
+    if name not in NAMES or action not in {"kill", ""}:
+        raise StartRefused(f"unknown failpoint {spec!r}; known: {', '.join(NAMES)}")
+    _armed[name] = int(count or 1)
+
+
+def hit(name: str) -> None:
+    """Pass a named place; ends the process where it is armed and its turn has come."""
+    if not _armed:
+        return
+    if name in _armed:
+        _passed[name] += 1
+        if _passed[name] == _armed[name]:
+            os._exit(EXIT_CODE)

@@ -1,0 +1,1 @@
+"""One module for each command or event, and the two registries that name them all."""

@@ -1,0 +1,172 @@
+"""What a handler works with: the transaction, the rules, and the effects that wait for the commit."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from daemon.domain.account import Account, Login
+from daemon.domain.errors import Code, Rejected
+from daemon.domain.events import Event, EventType, as_json
+from daemon.domain.ids import AccountName, NodeName, PostId
+from daemon.domain.policy import Policy
+from daemon.domain.post import Post
+from daemon.domain.views import account_view, post_view
+from daemon.domain.wire import Request
+from daemon.domain.work import Work
+from daemon.ports import Ids, MediaProbe, Outgoing, PlatformUploader, StoredCommand, Unit, Vault
+
+PAUSED_FLAG = "paused"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """What stays the same for every handler: rules, platforms and the core's own names."""
+
+    node: NodeName
+    boot: str
+    version: str
+    started_at: datetime
+    policy: Policy
+    platforms: Mapping[str, PlatformUploader]
+    media: MediaProbe
+    vault: Vault
+    ids: Ids
+    random: Callable[[], float]
+    health: Callable[[], dict[str, Any]]
+    has_broker: bool
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """A command whose result comes later; `work` finds it out."""
+
+    work: Work
+
+
+@dataclass(kw_only=True)
+class Context:
+    """One handler's view of one transaction. Effects collected here happen after the commit, in order."""
+
+    unit: Unit
+    now: datetime
+    rules: Rules
+    driving: frozenset[PostId] = frozenset()
+    request: Request | None = None
+    stored: StoredCommand | None = None
+    row: int | None = None  # of the command in the inbox
+    outgoing: list[Outgoing] = field(default_factory=list)
+    works: list[Work] = field(default_factory=list)
+    answers: list[tuple[StoredCommand, dict[str, Any]]] = field(default_factory=list)
+    follow_ups: list[object] = field(default_factory=list)  # reports to the bus itself
+    wants_clock: bool = False  # something may have become due
+
+    @property
+    def policy(self) -> Policy:
+        """Return the house rules."""
+        return self.rules.policy
+
+    def emit(self, kind: EventType, subject: str, data: dict[str, Any]) -> None:
+        """Store an event in the outbox."""
+        self.outgoing.append(self.unit.add_event(Event(kind, subject, self.now, data)))
+
+    def save(self, post: Post, event: EventType | None = None, **data: Any) -> Post:
+        """Store a changed post, its retained state and, where something has happened, the event that tells it.
+
+        Raises StaleAttempt where somebody else has changed the post meanwhile.
+        """
+        if self.rules.has_broker and not post.retained:
+            post = replace(post, retained=True)
+        self.unit.save_post(post)
+        self.tell_post(post, event, **data)
+        return post
+
+    def add(self, post: Post, event: EventType, **data: Any) -> Post:
+        """Store a new post and tell it."""
+        post = replace(post, retained=self.rules.has_broker)
+        self.unit.add_post(post)
+        self.tell_post(post, event, **data)
+        return post
+
+    def tell_post(self, post: Post, event: EventType | None, **data: Any) -> None:
+        """Publish a post's state, and the event if there is one."""
+        if self.rules.has_broker:
+            self.publish_state(f"post/{post.id}", post_view(post))
+        if event is not None:
+            told = {
+                "account": post.account,
+                "post": post.id,
+                "state": post.state.value,
+                "attempt": post.attempt,
+            }
+            reasons = {"reason": post.reason, "detail": post.detail} if post.reason else {}
+            command = {"command_id": post.command_id}
+            self.emit(event, f"post/{post.id}", told | reasons | data | command)
+
+    def publish_state(self, path: str, view: dict[str, Any] | None) -> None:
+        """Store a retained state in the outbox; None clears it."""
+        if self.rules.has_broker:
+            payload = "" if view is None else as_json(view)
+            self.outgoing.append(self.unit.add_state(path, payload, self.now))
+
+    def save_account(self, account: Account, event: EventType | None = None, **data: Any) -> None:
+        """Store a changed account, its retained state and its event."""
+        self.unit.save_account(account)
+        self.publish_state(f"account/{account.name}", account_view(account, self.now))
+        if event is not None:
+            told = {"account": account.name, "login": account.login.value, "enabled": account.enabled}
+            self.emit(event, f"account/{account.name}", told | data)
+
+    def start(self, work: Work) -> None:
+        """Start work after the commit."""
+        self.works.append(work)
+
+    def finish(self, command: StoredCommand, reply: dict[str, Any]) -> None:
+        """Answer a command that was accepted earlier."""
+        self.answers.append((command, reply))
+
+    def is_paused(self) -> bool:
+        """Tell whether a person has stopped the posting."""
+        return self.unit.flag(PAUSED_FLAG) is not None
+
+    def require_post(self, post_id: str) -> Post:
+        """Return the post. Raises Rejected(no_such_post)."""
+        post = self.unit.post(PostId(post_id))
+        if post is None:
+            raise Rejected(
+                Code.NO_SUCH_POST, f"there is no post {post_id}; post/list shows them", field="args.post"
+            )
+        return post
+
+    def require_account(self, name: str) -> Account:
+        """Return the account. Raises Rejected(no_such_account)."""
+        account = self.unit.account(AccountName(name))
+        if account is None:
+            known = ", ".join(found.name for found in self.unit.accounts()[:10]) or "none is linked yet"
+            raise Rejected(
+                Code.NO_SUCH_ACCOUNT,
+                f"there is no account {name!r} (known: {known}); link it with `tokd account import {name}`",
+                field="args.account",
+            )
+        return account
+
+    def platform(self, name: str) -> PlatformUploader:
+        """Return the platform. Raises Rejected(not_configured) where its credentials are missing."""
+        platform = self.rules.platforms[name]
+        if not platform.is_configured():
+            raise Rejected(Code.NOT_CONFIGURED, platform.advice_if_not_configured())
+        return platform
+
+    def mark_needs_login(self, name: AccountName, detail: str) -> None:
+        """Note that an account's tokens are dead; its posts will be held when they are due."""
+        account = self.unit.account(name)
+        if account is not None and account.login is Login.OK:
+            changed = replace(account, login=Login.NEEDS_LOGIN, detail=detail, refresh_node=None)
+            self.save_account(changed, EventType.ACCOUNT_NEEDS_LOGIN, detail=detail)
+
+    def disable_account(self, name: AccountName, detail: str) -> None:
+        """Note that the platform has shut this account out of posting."""
+        account = self.unit.account(name)
+        if account is not None and account.enabled:
+            changed = replace(account, enabled=False, detail=detail)
+            self.save_account(changed, EventType.ACCOUNT_DISABLED, detail=detail)

@@ -1,0 +1,34 @@
+"""system/health: the state of every part."""
+
+from typing import Any
+
+from daemon.domain.commands import Health
+from daemon.domain.times import iso
+from daemon.handlers.context import Context
+
+
+def handle(command: Health, context: Context) -> dict[str, Any]:  # noqa: ARG001 - it has no arguments
+    """Return phase, parts, queue lengths; `degraded` names what is not as it should be."""
+    return daemon_view(context)
+
+
+def daemon_view(context: Context) -> dict[str, Any]:
+    """Return the daemon's state as it stands in `state/daemon` and in the health answer."""
+    parts = context.rules.health()
+    counts = context.unit.count_posts()
+    accounts = [account.name for account in context.unit.accounts() if account.login.value != "ok"]
+    degraded = [name for name, part in parts.items() if not part.get("ok", True)]
+    degraded += [f"account {name} needs a login" for name in accounts]
+    if context.is_paused():
+        degraded.append("paused")
+    return {
+        "phase": "degraded" if degraded else "ready",
+        "degraded": degraded,
+        "paused": context.is_paused(),
+        "boot": context.rules.boot,
+        "version": context.rules.version,
+        "started_at": iso(context.rules.started_at),
+        "posts": counts,
+        "outbox": context.unit.count_unsent(),
+        "parts": parts,
+    }

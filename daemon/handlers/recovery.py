@@ -1,0 +1,25 @@
+"""A post that nobody drives any more: do what the crash table says."""
+
+from daemon.domain.events import EventType
+from daemon.domain.post import Post, readopt
+from daemon.domain.verdicts import recover
+from daemon.domain.work import Deliver
+from daemon.handlers.attempt import lease
+from daemon.handlers.context import Context
+from daemon.handlers.decisions import carry_out
+
+
+def recover_post(post: Post, context: Context) -> None:
+    """Put the post back, doubt it, or go on with its upload under a new fence."""
+    attempt = context.unit.attempt(post.id, post.attempt) if post.attempt else None
+    if attempt is not None and attempt.ended_at is not None:
+        attempt = None  # of an earlier claim: this one had not begun
+    found = recover(post, attempt, context.now, context.policy)
+    if found.decision is not None:
+        carry_out(found.decision, post, attempt, context)
+        return
+    until = lease(context)["wake_at"]
+    changed = readopt(post, context.rules.node, until)  # type: ignore[arg-type]
+    context.unit.save_post(changed)
+    context.tell_post(changed, EventType.POST_STARTED, resumed=True)
+    context.start(Deliver(changed.id, changed.fence, resume=True))

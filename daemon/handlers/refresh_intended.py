@@ -1,0 +1,30 @@
+"""A worker wants to renew an account's tokens: one at a time, on all nodes."""
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from daemon.domain.account import Account
+from daemon.domain.reports import RefreshIntended
+from daemon.handlers.context import Context
+
+
+@dataclass(frozen=True)
+class RefreshTurn:
+    """The account as it stands, and whether this worker may refresh it now."""
+
+    account: Account | None
+    may_refresh: bool
+
+
+def handle(report: RefreshIntended, context: Context) -> RefreshTurn:
+    """Give the turn to the first that asks; a newer token than the worker knows needs no refresh at all."""
+    account = context.unit.account(report.account)
+    if account is None or account.token_version != report.token_version:
+        return RefreshTurn(account, may_refresh=False)
+    taken = account.refresh_until is not None and account.refresh_until > context.now
+    if taken and account.refresh_node != report.node:
+        return RefreshTurn(account, may_refresh=False)
+    until = context.now + timedelta(seconds=context.policy.refresh_lease_s)
+    account = replace(account, refresh_node=report.node, refresh_until=until)
+    context.unit.save_account(account)
+    return RefreshTurn(account, may_refresh=True)

@@ -1,0 +1,28 @@
+"""Housekeeping: forget what is old, clear retained states, renew tokens ahead of time."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+from daemon.domain.account import Login
+from daemon.domain.reports import SweepDue
+from daemon.domain.work import RefreshAccount
+from daemon.handlers.context import Context
+
+PAGE = 200
+
+
+def handle(report: SweepDue, context: Context) -> None:  # noqa: ARG001 - it says nothing more
+    """Keep the database and the broker small and the tokens fresh."""
+    now, policy = context.now, context.policy
+    old = now - timedelta(seconds=policy.keep_s)
+    context.unit.drop_commands(old)
+    context.unit.drop_outbox(old)
+    context.unit.drop_calls(now - timedelta(hours=1))
+    for post in context.unit.finished_retained(now - timedelta(seconds=policy.state_keep_s), PAGE):
+        context.unit.save_post(replace(post, retained=False, version=post.version + 1))
+        context.publish_state(f"post/{post.id}", None)
+    soon = now + timedelta(seconds=policy.refresh_margin_s)
+    for account in context.unit.accounts():
+        if account.login is Login.OK and account.access_expires_at <= soon:
+            context.start(RefreshAccount(account.name))
+    context.wants_clock = True

@@ -1,0 +1,210 @@
+"""What the bus does with a caller's message: answer a repeat, refuse what is unfit, store and execute the rest."""
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from daemon.domain import replies
+from daemon.domain.commands import VERBS
+from daemon.domain.errors import Code, Rejected
+from daemon.domain.events import as_json
+from daemon.domain.wire import Request
+from daemon.domain.work import Work
+from daemon.handlers.context import Accepted, Context, Rules
+from daemon.handlers.registry import COMMANDS
+from daemon.ports import Outgoing
+
+Answer = Callable[[dict[str, Any]], None]
+
+
+@dataclass
+class Batch:
+    """What a transaction has decided and what waits for its commit."""
+
+    outgoing: list[Outgoing] = field(default_factory=list)
+    answers: list[tuple[Answer, dict[str, Any]]] = field(default_factory=list)
+    settles: list[Callable[[], None]] = field(default_factory=list)
+    results: list[tuple["Future[Any]", Any]] = field(default_factory=list)
+    works: list[Work] = field(default_factory=list)
+    follow_ups: list[object] = field(default_factory=list)
+    waiting: dict[int, Answer] = field(default_factory=dict)
+    done_rows: list[int] = field(default_factory=list)
+    has_commands: bool = False
+    has_claims: bool = False
+
+
+class RolledBack(Exception):
+    """A handler refused after it had written: undo what it wrote, then answer with `error`."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class Intake:
+    """Executes commands inside the bus's transactions and builds their replies."""
+
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
+        self._waiting: dict[int, Answer] = {}  # accepted commands whose caller waits in this process
+        self.is_draining = False
+
+    def take(self, request: Request, context: Context, batch: Batch) -> None:
+        """Execute or refuse one message; its reply follows the commit. Raises RolledBack."""
+        batch.has_commands = True
+        if request.settle is not None:
+            batch.settles.append(request.settle)
+        verb = VERBS.get(request.verb)
+        is_durable = verb is not None and verb.is_durable and request.error is None
+        try:
+            if request.error is not None:
+                raise request.error
+            if is_durable and self._replay(request, context, batch):
+                return
+            self._refuse_unfit(request, context, is_durable=is_durable)
+        except Rejected as refusal:
+            reply = self.reply(request.id, request.verb, context.now, refused(refusal))
+            self._answer(request, reply, None, context, batch)
+            return
+        if is_durable:
+            self._execute_durable(request, context, batch)
+        else:
+            self._execute_read(request, context, batch)
+
+    def deliver_answers(self, context: Context, batch: Batch) -> None:
+        """Answer commands that were accepted earlier and are decided now."""
+        for stored, body in context.answers:
+            reply = self.reply(stored.id, stored.verb, context.now, body)
+            context.unit.finish_command(stored.row, reply, context.now)
+            batch.done_rows.append(stored.row)
+            answer = self._waiting.get(stored.row)
+            if answer is not None:
+                batch.answers.append((answer, reply))
+            elif stored.reply_to:
+                context.outgoing.append(
+                    context.unit.add_reply(
+                        stored.transport,
+                        stored.reply_to,
+                        as_json(reply),
+                        stored.correlation,
+                        None,
+                        context.now,
+                    )
+                )
+        context.answers.clear()
+
+    def committed(self, batch: Batch) -> None:
+        """Remember who waits for an accepted command, forget who has been answered."""
+        self._waiting.update(batch.waiting)
+        for row in batch.done_rows:
+            self._waiting.pop(row, None)
+
+    def reply(
+        self, command_id: str | None, verb: str, now: datetime, body: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Return the reply envelope around a status with its result or error."""
+        return replies.build(command_id, verb, body, node=self._rules.node, boot=self._rules.boot, now=now)
+
+    def _refuse_unfit(self, request: Request, context: Context, *, is_durable: bool) -> None:
+        if request.expires_at is not None and request.expires_at <= context.now:
+            raise Rejected(Code.EXPIRED, f"{request.verb} came after its deadline; it was not carried out")
+        if is_durable and self.is_draining:
+            raise Rejected(
+                Code.SHUTTING_DOWN, "tokd is stopping; send it again with the same id", retryable=True
+            )
+
+    def _replay(self, request: Request, context: Context, batch: Batch) -> bool:
+        """Answer a repeat with the stored reply. Raises Rejected(id_conflict) for another body under the same id."""
+        if request.id is None:
+            return False
+        stored = context.unit.find_command(request.actor, request.id)
+        if stored is None:
+            return False
+        if stored.body_hash != request.body_hash:
+            raise Rejected(
+                Code.ID_CONFLICT,
+                f"id {request.id} was used for another command; a new order needs a new id",
+                field="id",
+            )
+        reply = stored.reply or self.reply(stored.id, stored.verb, context.now, {"status": "accepted"})
+        self._answer(request, reply | {"replayed": True}, None, context, batch)
+        if stored.reply is None and request.answer is not None:
+            batch.waiting[stored.row] = request.answer
+        return True
+
+    def _execute_durable(self, request: Request, context: Context, batch: Batch) -> None:
+        ids = self._rules.ids
+        command_id = request.id or f"~{ids.boot()}{ids.boot()}"  # "~" no caller can send
+        row = context.unit.add_command(request, command_id)
+        outgoing, works = len(context.outgoing), len(context.works)
+        context.request, context.stored, context.row = request, None, row
+        try:
+            result = _handle(request, context)
+        except Rejected as refusal:
+            if len(context.outgoing) > outgoing or len(context.works) > works:
+                raise RolledBack(refusal) from refusal
+            body = refused(refusal)
+        else:
+            if isinstance(result, Accepted):
+                self._accept(request, command_id, row, result, context, batch)
+                return
+            body = {"status": "done", "result": result}
+        reply = self.reply(request.id, request.verb, context.now, body)
+        context.unit.finish_command(row, reply, context.now)
+        self._answer(request, reply, row, context, batch)
+
+    def _accept(
+        self, request: Request, command_id: str, row: int, accepted: Accepted, context: Context, batch: Batch
+    ) -> None:
+        context.start(accepted.work)
+        if request.answer is not None:
+            batch.waiting[row] = request.answer
+        reply = self.reply(command_id, request.verb, context.now, {"status": "accepted"})
+        self._answer(request, reply, row, context, batch)
+
+    def _execute_read(self, request: Request, context: Context, batch: Batch) -> None:
+        context.request, context.stored, context.row = request, None, None
+        try:
+            body: dict[str, Any] = {"status": "done", "result": _handle(request, context)}
+        except Rejected as refusal:
+            body = refused(refusal)
+        reply = self.reply(request.id, request.verb, context.now, body)
+        self._answer(request, reply, None, context, batch)
+
+    def _answer(
+        self, request: Request, reply: dict[str, Any], row: int | None, context: Context, batch: Batch
+    ) -> None:
+        """Hand the reply to whoever waits: through the outbox with a command's effects, else directly."""
+        if request.answer is not None:
+            batch.answers.append((request.answer, reply))
+        elif request.reply_to and row is not None:
+            context.outgoing.append(
+                context.unit.add_reply(
+                    request.transport, request.reply_to, as_json(reply), request.correlation, request.expires_at,
+                    context.now,
+                )
+            )  # fmt: skip
+        elif request.reply_to:
+            context.outgoing.append(direct_reply(request, reply))
+
+
+def refused(refusal: Rejected) -> dict[str, Any]:
+    """Return the body of a refusal."""
+    status = "expired" if refusal.code is Code.EXPIRED else "rejected"
+    return {"status": status, "error": refusal.as_dict()}
+
+
+def direct_reply(request: Request, reply: dict[str, Any]) -> Outgoing:
+    """Return a reply that is not stored: there is no effect that it could be lost with."""
+    return Outgoing(
+        row=0, transport=request.transport, kind="reply", address=request.reply_to, payload=as_json(reply),
+        correlation=request.correlation, expires_at=request.expires_at,
+    )  # fmt: skip
+
+
+def _handle(request: Request, context: Context) -> Any:
+    if request.command is None:
+        raise Rejected(Code.INTERNAL, f"{request.verb} was not decoded")
+    return COMMANDS[type(request.command)](request.command, context)

@@ -1,0 +1,89 @@
+"""Which job does which work."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from daemon.domain.errors import PlatformError, Rejected, StaleAttempt
+from daemon.domain.ids import AccountName
+from daemon.domain.post import Post
+from daemon.domain.reports import CreatorRead, MediaInspected, WithdrawalAnswered, WorkDied
+from daemon.domain.work import Deliver, Follow, InspectMedia, RefreshAccount, Withdraw, Work
+from daemon.jobs.deliver import Delivery, Tools
+from daemon.jobs.follow import follow
+from daemon.ports import PlatformUploader
+
+LOG = logging.getLogger("tokd.jobs")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Jobs:
+    """Runs work in the calling worker thread."""
+
+    tools: Tools
+    platforms: Mapping[str, PlatformUploader]
+
+    def run(self, work: Work) -> None:
+        """Do the work and report. An error that is nobody's decision is logged, and a delivery is recovered."""
+        try:
+            match work:
+                case Deliver():
+                    Delivery(work, self.tools, self._platform_of(self._post(work.post))).run()
+                case Follow():
+                    post = self._post(work.post)
+                    follow(work, self.tools, self._platform_of(post), post)
+                case InspectMedia():
+                    self._inspect(work)
+                case Withdraw():
+                    self._withdraw(work)
+                case RefreshAccount():
+                    self._refresh(work)
+        except StaleAttempt:
+            return
+        except Exception as error:
+            LOG.exception("work %s failed", work)
+            if isinstance(work, Deliver):
+                self.tools.bus.tell(WorkDied(work.post, work.fence, repr(error)))
+
+    def _post(self, post_id: str) -> Post:
+        post: Post | None = self.tools.bus.read(lambda unit: unit.post(post_id))  # type: ignore[arg-type]
+        if post is None:
+            raise StaleAttempt(f"there is no post {post_id}")
+        return post
+
+    def _platform_of(self, post: Post) -> PlatformUploader:
+        return self.platforms[post.platform]
+
+    def _inspect(self, work: InspectMedia) -> None:
+        facts, refusal = None, None
+        try:
+            facts = self.tools.media.inspect(work.name)
+        except Rejected as error:
+            refusal = error
+        if self.tools.stopping.is_set() and facts is None:
+            return  # a check cut short by the stop is no verdict; the next start checks again
+        self.tools.bus.ask(MediaInspected(work.command, facts, refusal))
+
+    def _withdraw(self, work: Withdraw) -> None:
+        post = self._post(work.post)
+        platform, publish_id = self._platform_of(post), post.publish_id or ""
+        fault: PlatformError | None = None
+        try:
+            self.tools.tokens.call(platform, post.account, lambda token: platform.cancel(token, publish_id))
+        except PlatformError as error:
+            fault = error
+        self.tools.bus.ask(WithdrawalAnswered(work.command, work.post, fault))
+
+    def _refresh(self, work: RefreshAccount) -> None:
+        name: AccountName = work.account
+        account = self.tools.bus.read(lambda unit: unit.account(name))
+        if account is None:
+            return
+        platform = self.platforms[account.platform]
+        if not platform.is_configured():
+            return
+        try:
+            self.tools.tokens.refresh_ahead(platform, name)
+            self.tools.bus.ask(CreatorRead(name, self.tools.tokens.call(platform, name, platform.creator)))
+        except PlatformError as error:
+            LOG.warning("account %s could not be read: %s", name, error)

@@ -1,0 +1,392 @@
+"""What the core needs of the world. Each Protocol says what is promised and which of our errors are raised."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, BinaryIO, Protocol
+
+from daemon.domain.account import Account, Creator, Tokens
+from daemon.domain.errors import Problem
+from daemon.domain.events import Event
+from daemon.domain.ids import AccountName, Actor, NodeName, PostId
+from daemon.domain.media import MediaFacts, MediaLimits
+from daemon.domain.platform import (
+    ChunkAnswer,
+    Endpoint,
+    InitAnswer,
+    InitRequest,
+    Plan,
+    PostOrder,
+    Rate,
+    StatusAnswer,
+)  # fmt: skip
+from daemon.domain.post import Attempt, Description, Kind, Mode, Post, State
+from daemon.domain.wire import Request
+
+
+class Clock(Protocol):
+    """Time, passed in so that a test can hold it."""
+
+    def now(self) -> datetime:
+        """Return the instant, aware, in UTC."""
+
+    def monotonic(self) -> float:
+        """Return seconds that never go back."""
+
+
+class Ids(Protocol):
+    """New names."""
+
+    def post(self) -> PostId:
+        """Return a new post id, `p_` and letters."""
+
+    def boot(self) -> str:
+        """Return a short random word for this start."""
+
+
+class Timer(Protocol):
+    """The alarm clock: one date, waits capped, so that a suspend or a clock step cannot oversleep."""
+
+    def start(self, wake: Callable[[], None], sweep: Callable[[], None]) -> None:
+        """Call `wake` at the armed date and at least every 30 s, `sweep` every few minutes; both return fast."""
+
+    def arm(self, at: datetime | None) -> None:
+        """Replace the date. Safe from any thread."""
+
+    def stop(self) -> None:
+        """Stop calling. Safe twice, and before start."""
+
+
+class Vault(Protocol):
+    """Secrets at rest. The purpose and the owner are bound into what is sealed."""
+
+    def seal(self, purpose: str, owner: str, clear: str) -> str:
+        """Return text that only `open` with the same purpose and owner turns back."""
+
+    def open(self, purpose: str, owner: str, sealed: str) -> str:
+        """Return the clear text. Raises AdapterFailed for a wrong key, purpose or owner."""
+
+
+class OpenMedia(Protocol):
+    """A media file held open: the bytes that are sent are the bytes that were checked."""
+
+    @property
+    def size(self) -> int:
+        """Return the size in bytes at the time of opening."""
+
+    def window(self, first: int, last: int) -> BinaryIO:
+        """Return a reader over bytes first..last (inclusive): `read(n)`, `__len__`, a position of its own."""
+
+    def has_changed(self) -> bool:
+        """Tell whether anybody has written to the file since it was opened."""
+
+    def close(self) -> None:
+        """Let go of the file. Safe twice."""
+
+
+class MediaProbe(Protocol):
+    """Files inside the configured roots, and addresses within the allowed hosts."""
+
+    def recall(self, name: str) -> MediaFacts | None:
+        """Return the facts of an earlier check if the file is provably the same. Fast, never raises."""
+
+    def inspect(self, name: str) -> MediaFacts:
+        """Check the file in full: path, type, completeness, hash, streams. Takes seconds for large files.
+
+        Raises Rejected: media_missing, media_outside_roots, media_rejected (with every problem named), and
+        shutting_down where the daemon stops meanwhile.
+        """
+
+    def open(self, facts: MediaFacts) -> OpenMedia:
+        """Open the file and prove by its hash that it is the one that was checked.
+
+        Raises Rejected: media_missing, media_outside_roots, media_rejected with problem `changed`, and
+        shutting_down where the daemon stops meanwhile.
+        """
+
+    def check_url(self, url: str, field: str) -> None:
+        """Raise Rejected(media_rejected) unless the platform may be pointed at this address."""
+
+
+class PlatformUploader(Protocol):
+    """A platform that posts can be sent to. Stateless: every call may come from any thread.
+
+    Every call that reaches the network raises PlatformError with its fault class, and nothing else.
+    """
+
+    name: str
+    limits: MediaLimits
+    rates: dict[Endpoint, Rate]
+
+    def is_configured(self) -> bool:
+        """Tell whether the app's own credentials are there."""
+
+    def advice_if_not_configured(self) -> str:
+        """Return what to do about it."""
+
+    def check_description(
+        self, description: Description, mode: Mode, kind: Kind
+    ) -> tuple[tuple[str, Problem], ...]:
+        """Return what is wrong with it, as (argument name, problem) pairs. Pure."""
+
+    def check_creator(
+        self, creator: Creator, description: Description, mode: Mode, facts: MediaFacts | None
+    ) -> tuple[tuple[str, Problem], ...]:
+        """Return what this creator's options forbid, as (argument name, problem) pairs. Pure."""
+
+    def scope_for(self, mode: Mode) -> str:
+        """Return the OAuth scope that the mode needs."""
+
+    def prepare(self, order: PostOrder) -> InitRequest:
+        """Return the init call that will be sent. Pure."""
+
+    def creator(self, access_token: str) -> Creator:
+        """Read what the creator may do now."""
+
+    def init(self, access_token: str, request: InitRequest) -> InitAnswer:
+        """Begin a post: sent at most once, never repeated inside."""
+
+    def send_chunk(
+        self, upload_url: str, body: BinaryIO, plan: Plan, index: int, mime_type: str
+    ) -> ChunkAnswer:
+        """Send chunk `index`. Raises UploadUrlDead where the upload can never be finished."""
+
+    def status(self, access_token: str, publish_id: str) -> StatusAnswer:
+        """Read how far a post is."""
+
+    def cancel(self, access_token: str, publish_id: str) -> None:
+        """Ask to stop a post that the platform is still fetching."""
+
+    def exchange(self, code: str, redirect_uri: str, verifier: str | None) -> Tokens:
+        """Turn an authorisation code into tokens."""
+
+    def refresh(self, refresh_token: str) -> Tokens:
+        """Renew a token pair. The old refresh token may be dead from now on."""
+
+    def revoke(self, access_token: str) -> None:
+        """Give the tokens back."""
+
+    def post_url(self, username: str, public_id: str, kind: Kind) -> str:
+        """Return the public address of a post."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outgoing:
+    """One message to the world. `row` is its outbox row, 0 where it is not stored."""
+
+    row: int
+    transport: str  # which publisher; "" is all of them (events and states)
+    kind: str  # event, reply, state
+    address: str  # events: post, account, daemon; replies: where the caller waits; states: path under state/
+    payload: str  # empty clears a state
+    correlation: bytes | None = None
+    expires_at: datetime | None = None
+
+
+class Publisher(Protocol):
+    """Takes what a commit has made true to its readers."""
+
+    transport: str
+    keeps_outbox: bool  # acknowledges rows by MessagesSent; otherwise they count as sent when offered
+
+    def offer(self, messages: Sequence[Outgoing]) -> None:
+        """Take the messages in order. Never blocks, never raises.
+
+        What cannot be sent now may be dropped: a publisher that keeps the outbox reads the unsent rows again.
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredCommand:
+    """A row of the inbox."""
+
+    row: int
+    actor: Actor
+    id: str
+    verb: str
+    body: str
+    body_hash: str
+    transport: str
+    reply_to: str
+    correlation: bytes | None
+    received_at: datetime
+    reply: dict[str, Any] | None = field(default=None)  # the final one
+
+
+class Unit(Protocol):
+    """One transaction of the bus thread. Nothing in it is true before it commits."""
+
+    def find_command(self, actor: Actor, command_id: str) -> StoredCommand | None:
+        """Return the command this actor sent under this id."""
+
+    def command(self, row: int) -> StoredCommand:
+        """Return the command in this row."""
+
+    def add_command(self, request: Request, command_id: str) -> int:
+        """Store a command and return its row."""
+
+    def finish_command(self, row: int, reply: dict[str, Any], now: datetime) -> None:
+        """Store the final reply."""
+
+    def open_commands(self) -> list[StoredCommand]:
+        """Return the commands of this node that have no final reply."""
+
+    def drop_commands(self, before: datetime) -> int:
+        """Forget finished commands received before `before`; return how many."""
+
+    def post(self, post_id: PostId) -> Post | None:
+        """Return one post."""
+
+    def posts(
+        self, state: State | None, account: AccountName | None, cursor: str | None, limit: int
+    ) -> tuple[list[Post], str | None]:
+        """Return posts, newest first, and the next page's cursor. Raises Rejected(bad_field) for a bad one."""
+
+    def add_post(self, post: Post) -> None:
+        """Store a new post."""
+
+    def save_post(self, post: Post) -> None:
+        """Store a changed post. Raises StaleAttempt where `version` was not the next one."""
+
+    def next_post(self, account: AccountName | None) -> Post | None:
+        """Return the waiting post with the earliest time."""
+
+    def claim_due(self, now: datetime, lease_until: datetime, limit: int) -> list[tuple[PostId, int]]:
+        """Claim due posts in one statement, earliest first, and return their new fences.
+
+        Only posts that may go out: not too late, of a working account, one for an account at a time, whose
+        file is on this node. On a shared database other nodes skip the rows this one has taken.
+        """
+
+    def due_but_barred(self, now: datetime, limit: int, *, all_of_them: bool = False) -> list[Post]:
+        """Return due posts that may not be claimed: too late, or their account cannot post; or simply all."""
+
+    def renew(self, posts: Sequence[PostId], lease_until: datetime) -> None:
+        """Extend the lease of posts that this node is driving."""
+
+    def followable(self, now: datetime, limit: int) -> list[Post]:
+        """Return posts whose status must be read now; on a shared database, those no other node is at."""
+
+    def in_hand(self, now: datetime | None) -> list[Post]:
+        """Return posts in hand whose lease ended before `now` (None: all that this node has claimed)."""
+
+    def held(self, now: datetime, reasons: tuple[str, ...], account: AccountName | None) -> list[Post]:
+        """Return held posts with one of these reasons whose hold time (if any) is over."""
+
+    def finished_retained(self, before: datetime, limit: int) -> list[Post]:
+        """Return posts that ended before `before` and whose state still stands on the broker."""
+
+    def open_posts(self, after: PostId | None, limit: int) -> list[Post]:
+        """Return posts whose state should stand on the broker, ordered by id."""
+
+    def next_wake(self, after: datetime) -> datetime | None:
+        """Return the earliest time after `after` at which a post wants to be looked at."""
+
+    def count_posts(self) -> dict[str, int]:
+        """Return how many posts stand in each state."""
+
+    def duplicates(self, account: AccountName, sha256: str, since: datetime) -> list[PostId]:
+        """Return posts of this account with the same file that are open or have been published since."""
+
+    def attempt(self, post_id: PostId, number: int) -> Attempt | None:
+        """Return one attempt."""
+
+    def attempts(self, post_id: PostId) -> list[Attempt]:
+        """Return all attempts of a post in order."""
+
+    def save_attempt(self, attempt: Attempt) -> None:
+        """Store a new or changed attempt."""
+
+    def account(self, name: AccountName) -> Account | None:
+        """Return one account."""
+
+    def accounts(self) -> list[Account]:
+        """Return all accounts by name."""
+
+    def save_account(self, account: Account) -> None:
+        """Store a new or changed account."""
+
+    def calls_since(self, account: AccountName, endpoint: Endpoint, since: datetime) -> list[datetime]:
+        """Return the recorded calls, oldest first."""
+
+    def record_call(self, account: AccountName, endpoint: Endpoint, at: datetime) -> None:
+        """Remember a call for the local budget."""
+
+    def drop_calls(self, before: datetime) -> None:
+        """Forget calls that no window can reach any more."""
+
+    def flag(self, name: str) -> str | None:
+        """Return a flag of this node."""
+
+    def set_flag(self, name: str, value: str | None) -> None:
+        """Set or clear a flag of this node."""
+
+    def add_event(self, event: Event) -> Outgoing:
+        """Give the event the next sequence number of this node and store it in the outbox."""
+
+    def add_reply(self, transport: str, address: str, payload: str, correlation: bytes | None,
+                  expires_at: datetime | None, now: datetime) -> Outgoing:  # fmt: skip
+        """Store a reply in the outbox."""
+
+    def add_state(self, path: str, payload: str, now: datetime) -> Outgoing:
+        """Store a retained state in the outbox, in place of an unsent older one of the same path."""
+
+    def unsent(self, after: int, limit: int) -> list[Outgoing]:
+        """Return outbox rows after this one that have not been acknowledged, in order."""
+
+    def mark_sent(self, rows_sent: Sequence[int], now: datetime) -> None:
+        """Note that the broker has these rows."""
+
+    def count_unsent(self) -> int:
+        """Return how many rows wait."""
+
+    def events_after(self, sequence: int, limit: int) -> list[dict[str, Any]]:
+        """Return this node's events after the number, as CloudEvents."""
+
+    def last_sequence(self) -> int:
+        """Return the number of this node's latest event, 0 where there is none."""
+
+    def drop_outbox(self, before: datetime) -> int:
+        """Forget sent rows from before; return how many."""
+
+
+class Store(Protocol):
+    """The ledger. Opened once, used by the bus thread only."""
+
+    def open(self) -> None:
+        """Migrate, check and open. Raises StartRefused for a newer or damaged database."""
+
+    def transaction(self) -> AbstractContextManager[Unit]:
+        """Begin a write transaction; commit durably at the end, roll back on any exception.
+
+        Raises StorageFailed where a commit's outcome is unknown.
+        """
+
+    def close(self) -> None:
+        """Checkpoint and close. Safe twice."""
+
+
+class Supervisor(Protocol):
+    """Who is told that an essential part has died."""
+
+    def died(self, part: str, error: BaseException) -> None:
+        """Stop the daemon with exit code 70."""
+
+
+class Bus(Protocol):
+    """The one owner of state, as adapters and workers see it."""
+
+    node: NodeName
+
+    def submit(self, request: Request) -> None:
+        """Queue a caller's message; `request.settle` is called when it may be acknowledged. Never blocks."""
+
+    def tell(self, report: object) -> None:
+        """Queue a report and go on."""
+
+    def ask(self, report: object) -> Any:
+        """Queue a report, wait for its commit, return its handler's answer or raise what it raised."""
+
+    def read(self, query: Callable[[Unit], Any]) -> Any:
+        """Run a query in the bus thread and return its result."""

@@ -1,0 +1,72 @@
+"""Threads: the one helper that starts them, and the pool that does long work."""
+
+import queue
+import threading
+from collections.abc import Callable
+
+from daemon.domain.work import Deliver, InspectMedia, Work
+from daemon.ports import Supervisor
+
+
+def supervised_thread(name: str, run: Callable[[], None], supervisor: Supervisor) -> threading.Thread:
+    """Return a thread, not started yet, whose death by an exception ends the daemon with exit code 70."""
+
+    def guarded() -> None:
+        try:
+            run()
+        except BaseException as error:  # noqa: BLE001 - whatever it was, limping on is worse
+            supervisor.died(name, error)
+
+    return threading.Thread(target=guarded, name=name, daemon=False)
+
+
+class WorkerPool:
+    """A fixed number of workers for deliveries, and one apart for short work, so that no upload delays a status read."""
+
+    def __init__(
+        self, size: int, run: Callable[[Work], None], ended: Callable[[Work], None], supervisor: Supervisor
+    ) -> None:
+        self._size = size
+        self._run = run
+        self._ended = ended
+        self._supervisor = supervisor
+        self._long: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
+        self._short: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._stopping = threading.Event()
+
+    def start(self) -> None:
+        """Start the workers."""
+        for number in range(self._size):
+            self._add(f"deliver-{number + 1}", self._long)
+        for number in range(2):
+            self._add(f"worker-{number + 1}", self._short)
+
+    def put(self, work: Work) -> None:
+        """Queue work. Never blocks; the bus bounds what it claims."""
+        (self._long if isinstance(work, Deliver | InspectMedia) else self._short).put(work)
+
+    def stop(self, deadline_s: float) -> bool:
+        """Let every worker finish its step; return whether all did. Safe twice, and before start."""
+        self._stopping.set()
+        for _ in self._threads:
+            self._long.put(None)
+            self._short.put(None)
+        for thread in self._threads:
+            thread.join(max(0.0, deadline_s / max(1, len(self._threads))))
+        return not any(thread.is_alive() for thread in self._threads)
+
+    def _add(self, name: str, source: "queue.SimpleQueue[Work | None]") -> None:
+        thread = supervised_thread(name, lambda: self._loop(source), self._supervisor)
+        self._threads.append(thread)
+        thread.start()
+
+    def _loop(self, source: "queue.SimpleQueue[Work | None]") -> None:
+        while not self._stopping.is_set():
+            work = source.get()
+            if work is None:
+                return
+            try:
+                self._run(work)
+            finally:
+                self._ended(work)
