@@ -2,11 +2,11 @@
 
 import contextlib
 import os
+import secrets
 import shutil
 import signal
 import socket
 import subprocess
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -67,8 +67,8 @@ class Broker:
         self.port = free_port()
         self.host = "127.0.0.1"
         # pytest's folders are too deep for the 107 bytes of a Unix socket's path
-        self._short = tempfile.mkdtemp(prefix="tokd-", dir="/tmp")
-        self.socket_path = Path(self._short) / "mqtt.sock"
+        self._short = Path("/tmp") / f"tokd-{secrets.token_hex(6)}"
+        self.socket_path = self._short / "mqtt.sock"
         self._process: subprocess.Popen[bytes] | None = None
         self._lines = [
             "user root",
@@ -101,6 +101,7 @@ class Broker:
 
     def start(self) -> None:
         """Start it and wait until both doors are open."""
+        self._short.mkdir(mode=0o700, exist_ok=True)
         self.socket_path.unlink(missing_ok=True)
         config = self.folder / "mosquitto.conf"
         config.write_text("\n".join(self._lines) + "\n")
@@ -185,6 +186,7 @@ class Listener:
         self.messages: list[paho.MQTTMessage] = []
         self._changed = threading.Condition()
         self._subscribed = 0
+        self._lost = threading.Event()
         self.is_v5 = protocol == "5"
         version = MQTTProtocolVersion.MQTTv5 if self.is_v5 else MQTTProtocolVersion.MQTTv311
         self._client = client = paho.Client(CallbackAPIVersion.VERSION2, protocol=version)
@@ -193,6 +195,7 @@ class Listener:
         client.on_connect = lambda *_: [client.subscribe(name, qos) for name in filters]
         client.on_subscribe = self._on_subscribe
         client.on_message = self._on_message
+        client.on_disconnect = lambda *_: self._lost.set()
         client.on_socket_open = lambda _c, _d, sock: sock.setsockopt(
             socket.IPPROTO_TCP, socket.TCP_NODELAY, 1
         )
@@ -219,6 +222,10 @@ class Listener:
                 assert monotonic() < end, f"not in time; heard {self.heard()[-30:]}"
                 self._changed.wait(0.05)
         return found
+
+    def wait_until_lost(self) -> None:
+        """Return when the broker is gone and all that it had sent has been heard."""
+        assert self._lost.wait(DEADLINE_S)
 
     def heard(self) -> list[tuple[str, bytes]]:
         """Return topics and payloads in order."""

@@ -138,7 +138,9 @@ class Network:
             self._refused(note)
         elif isinstance(note, Subscribed):
             if note.refused:
-                self._complain(f"the broker refused a subscription: {note.refused}")
+                cause = f"the broker refused a subscription: {note.refused}"
+                self.status = self.status | {"last_error": cause}
+                self._complain(cause)
         elif isinstance(note, Lost):
             self._lose(note.reason)
 
@@ -202,7 +204,9 @@ class Network:
         self._relay.disconnected()
         self.close()
         self._joined_at = self._heal_at = None
-        self.status = self.status | {"connected": False, "since": iso(self._clock.now()), "last_error": cause}
+        if self.status["connected"] or self.status["since"] is None:
+            self.status = self.status | {"connected": False, "since": iso(self._clock.now())}
+        self.status = self.status | {"last_error": cause}
         if not is_quiet:
             self._complain(cause)
 

@@ -10,7 +10,7 @@ from adapters.mqtt.settings import MqttSettings, TlsSettings
 STEP_S = 5.0  # for connect and TLS handshake together
 
 
-class Interrupted(Exception):  # noqa: N818  # no error: somebody wants the thread back
+class Interrupted(Exception):
     """The attempt was given up because the gateway stops."""
 
 

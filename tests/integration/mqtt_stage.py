@@ -61,8 +61,10 @@ def cut(gateway: MqttGateway) -> None:
     """End the gateway as a crash would: its socket dies without a goodbye."""
     assert gateway._network is not None
     assert gateway._thread is not None
+    sock = socket_of(gateway)
     gateway._network.is_finished = True
-    drop(gateway)
+    with contextlib.suppress(OSError):  # the thread may have ended already
+        sock.shutdown(socket.SHUT_RDWR)
     gateway._thread.join(5)
 
 

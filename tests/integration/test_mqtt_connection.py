@@ -1,7 +1,9 @@
 """How the gateway meets a broker, loses it, finds it again and says goodbye."""
 
+import contextlib
 import logging
 import socket
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,8 +11,10 @@ from time import monotonic
 
 import pytest
 
+from adapters.mqtt import TlsSettings
+from adapters.mqtt.backoff import Backoff
 from daemon.domain.reports import BrokerJoined
-from tests.brokers import Broker, Listener, eventually, running_broker
+from tests.brokers import Broker, Listener, eventually, free_port, running_broker
 from tests.fakes.bus import FakeBus
 from tests.integration.mqtt_server import ScriptedServer, publish_packet, scripted_server
 from tests.integration.mqtt_stage import (
@@ -67,6 +71,87 @@ def test_auto_speaks_mqtt_5_where_the_broker_does(broker: Broker, bus: FakeBus) 
 def test_it_connects_through_a_unix_socket(broker: Broker, bus: FakeBus) -> None:
     with running_gateway(None, bus, unix_socket=broker.socket_path) as gateway:
         assert gateway.status()["connected"]
+
+
+def test_it_connects_over_tls(tmp_path: Path, bus: FakeBus) -> None:
+    with (
+        tls_broker(tmp_path) as (port, tls),
+        running_gateway(None, bus, host="localhost", port=port, tls=tls),
+    ):
+        bus.store_all([("event", "post", "x" * 1000)] * 300)
+
+        bus.wait(lambda: len(bus.sent) == 300)
+
+
+def test_a_certificate_of_a_stranger_is_refused(tmp_path: Path, bus: FakeBus) -> None:
+    with tls_broker(tmp_path) as (port, _):
+        gateway = make_gateway(None, bus, host="localhost", port=port, tls=TlsSettings(enabled=True))
+        gateway.start()
+
+        eventually(lambda: "CERTIFICATE_VERIFY_FAILED" in (gateway.status()["last_error"] or ""))
+
+        gateway.stop()
+
+
+def test_a_command_comes_through_tls(tmp_path: Path, bus: FakeBus) -> None:
+    with (
+        running_broker_with_tls(tmp_path) as (broker, port, tls),
+        running_gateway(None, bus, host="localhost", port=port, tls=tls),
+        Listener(broker, AVAILABILITY) as listener,
+    ):
+        listener.wait_for(AVAILABILITY, b"online")
+        for number in range(50):
+            listener.publish(PING, f'{{"id": "n{number}"}}')
+
+        assert [request.id for request in bus.wait_for_requests(50)] == [f"n{n}" for n in range(50)]
+
+
+@contextlib.contextmanager
+def running_broker_with_tls(folder: Path) -> Iterator[tuple[Broker, int, TlsSettings]]:
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+         "-keyout", "key.pem", "-out", "cert.pem", "-days", "2", "-subj", "/CN=localhost",
+         "-addext", "subjectAltName=DNS:localhost"],
+        cwd=folder, check=True, capture_output=True,
+    )  # fmt: skip
+    port = free_port()
+    options = [
+        f"listener {port} 127.0.0.1", f"certfile {folder / 'cert.pem'}", f"keyfile {folder / 'key.pem'}",
+    ]  # fmt: skip
+    with running_broker(folder / "broker", options=options) as broker:
+        yield broker, port, TlsSettings(enabled=True, ca_file=folder / "cert.pem")
+
+
+@contextlib.contextmanager
+def tls_broker(folder: Path) -> Iterator[tuple[int, TlsSettings]]:
+    with running_broker_with_tls(folder) as (_, port, tls):
+        yield port, tls
+
+
+@pytest.mark.parametrize(
+    ("failures", "was_refused", "limit"),
+    [
+        pytest.param(1, False, 0.2, id="the first"),
+        pytest.param(2, False, 0.4, id="the second"),
+        pytest.param(40, False, 30.0, id="the longest"),
+        pytest.param(40, True, 60.0, id="the longest after a refusal"),
+    ],
+)
+def test_waits_double_up_to_a_limit(failures: int, was_refused: bool, limit: float) -> None:
+    backoff = Backoff(lambda: 1.0)
+
+    waits = [backoff.next_wait(was_refused=was_refused) for _ in range(failures)]
+
+    assert waits[-1] == limit
+
+
+def test_a_connection_that_does_not_last_mends_nothing() -> None:
+    backoff = Backoff(lambda: 1.0)
+    backoff.next_wait(was_refused=False)
+
+    backoff.connection_lasted(0.1)
+
+    assert backoff.next_wait(was_refused=False) == 0.4
 
 
 def test_what_is_known_goes_out_between_info_and_online(broker: Broker, bus: FakeBus) -> None:
