@@ -1,0 +1,1 @@
+"""TikTok's Content Posting API behind the PlatformUploader port."""
