@@ -28,9 +28,10 @@ def pkce_challenge(verifier: str) -> str:
 class OAuth:
     """Each method is one call, sent once on a connection of its own. Raises PlatformError and nothing else.
 
-    auth: a login is needed. transient: never carried out, or TikTok says that it failed inside.
+    auth: a login is needed. transient: never carried out (the app's own credentials are missing or wrong,
+    too), or TikTok says that it failed inside.
     unknown_outcome: sent, and no usable answer: the old refresh token may be dead.
-    content: the app's credentials or addresses are wrong; asking again does not help, the account is fine.
+    content: TikTok takes the request for malformed; asking again does not help.
     """
 
     def __init__(self, settings: TikTokSettings, transport: Transport, clock: Clock) -> None:
@@ -100,7 +101,7 @@ class OAuth:
         settings = self._settings
         if not settings.client_key or not settings.client_secret:
             raise PlatformError(
-                Fault.CONTENT, "invalid_client", f"POST {path}: no client key or secret is set"
+                Fault.TRANSIENT, "not_configured", f"POST {path}: no client key or secret is set"
             )
         form = {"client_key": settings.client_key, "client_secret": settings.client_secret, **fields}
         call = Call(

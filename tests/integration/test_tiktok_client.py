@@ -724,7 +724,7 @@ def test_a_refresh_without_a_new_refresh_token_keeps_the_old_one(
         ("invalid_grant", Fault.AUTH),
         ("server_error", Fault.TRANSIENT),
         ("temporarily_unavailable", Fault.TRANSIENT),
-        ("invalid_client", Fault.CONTENT),
+        ("invalid_client", Fault.TRANSIENT),
         ("brand_new", Fault.UNKNOWN_CODE),
         ({"code": "invalid_grant"}, Fault.AUTH),
     ],
@@ -755,6 +755,15 @@ def test_an_unusable_oauth_answer_has_the_class_of_what_it_proves(
     server.script = replying(status, content)
 
     assert failure_of(lambda: uploader.refresh(REFRESH)).fault is fault
+
+
+def test_a_refresh_without_the_apps_credentials_is_not_sent_and_blames_no_account(server: Server) -> None:
+    uploader = TikTokUploader(TikTokSettings(api_base=server.address), FrozenClock())
+
+    error = failure_of(lambda: uploader.refresh(REFRESH))
+
+    assert (error.fault, error.code) == (Fault.TRANSIENT, "not_configured")
+    assert server.connections == 0
 
 
 def test_a_lost_answer_to_a_refresh_leaves_its_outcome_unknown(

@@ -33,7 +33,7 @@ FAIL_REASONS = {
     "file_format_check_failed": F.CONTENT, "duration_check_failed": F.CONTENT,
     "frame_rate_check_failed": F.CONTENT, "picture_size_check_failed": F.CONTENT,
     "internal": F.REMOTE_INTERNAL, "video_pull_failed": F.REMOTE_PULL, "photo_pull_failed": F.REMOTE_PULL,
-    "publish_cancelled": F.CANCELLED, "auth_removed": F.SCOPE, "spam_risk_too_many_posts": F.CAP,
+    "publish_cancelled": F.CANCELLED, "auth_removed": F.AUTH, "spam_risk_too_many_posts": F.CAP,
     "spam_risk_user_banned_from_posting": F.BANNED, "spam_risk_text": F.CONTENT, "spam_risk": F.CONTENT,
 }  # fmt: skip
 
