@@ -258,7 +258,7 @@ class _Composition:
     def _add_gateway(self, settings: MqttSettings, bus: CoreBus) -> None:
         gateway = MqttGateway(
             settings, bus, self._clock, self._boot, self._info, lambda error: self._app.died("mqtt", error),
-            on_secret=self._redactor.add,
+            on_secret=self._redactor.add, pass_point=failpoints.hit,
         )  # fmt: skip
         bus.add_publisher(gateway)
         self._add("mqtt", gateway.start, gateway.stop)

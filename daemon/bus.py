@@ -191,11 +191,11 @@ class CoreBus:
                 context = Context(unit=unit, now=now, rules=self._rules, driving=frozenset(self._driving))
                 for item in items:
                     self._dispatch(item, context, batch)
-                _pass_failpoints(batch, "before_commit")
                 batch.outgoing.extend(context.outgoing)
                 batch.works.extend(context.works)
                 batch.follow_ups.extend(context.follow_ups)
                 next_wake = self._next_wake(context, batch)
+                _pass_failpoints(batch, "before_commit")
             _pass_failpoints(batch, "after_commit")
             if next_wake != self._armed:
                 self._armed = next_wake
@@ -300,7 +300,7 @@ class CoreBus:
 def _pass_failpoints(batch: Batch, place: str) -> None:
     if batch.has_commands:
         failpoints.hit(f"inbox.{place}")
-    if batch.has_claims:
+    if any(isinstance(work, Deliver) and not work.resume for work in batch.works):
         failpoints.hit(f"claim.{place}")
 
 

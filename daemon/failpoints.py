@@ -19,7 +19,7 @@ NAMES = (
     "upload.before_chunk", "upload.after_chunk",
     "commit.before_intent", "commit.before_call", "commit.after_call", "commit.after_commit",
     "status.before_call", "status.after_call", "status.after_commit",
-    "outbox.before_send", "outbox.after_send",
+    "outbox.before_send", "outbox.after_send", "outbox.before_mark",
 )  # fmt: skip
 
 _armed: dict[str, int] = {}

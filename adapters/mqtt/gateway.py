@@ -21,6 +21,7 @@ class MqttGateway:
 
     `on_death` is called from the network thread when it ends by an error that nobody foresaw; the daemon
     must not go on without it. `on_secret` is told the password, so that logging can redact it.
+    `pass_point` is called at the named places of a crash test.
     """
 
     transport = "mqtt"
@@ -37,13 +38,14 @@ class MqttGateway:
         *,
         on_secret: Callable[[str], None] | None = None,
         share: Callable[[], float] = random.random,
+        pass_point: Callable[[str], None] = lambda _name: None,
     ) -> None:
         self._settings = settings
         self._clock = clock
         self._on_death = on_death
         self._on_secret = on_secret
         self._make_network: Callable[[Mailbox], Network] = lambda mailbox: Network(
-            settings, bus, clock, boot, info, mailbox, share
+            settings, bus, clock, boot, info, mailbox, share, pass_point
         )
         self._mailbox: Mailbox | None = None
         self._network: Network | None = None

@@ -35,7 +35,7 @@ class Network:
 
     def __init__(
         self, settings: MqttSettings, bus: Bus, clock: Clock, boot: str, info: Callable[[], dict[str, Any]],
-        mailbox: Mailbox, share: Callable[[], float],
+        mailbox: Mailbox, share: Callable[[], float], pass_point: Callable[[str], None],
     ) -> None:  # fmt: skip
         self._settings = settings
         self._bus = bus
@@ -46,7 +46,7 @@ class Network:
         self._reception = Reception(
             bus=bus, clock=clock, boot=boot, topics=self._topics, mailbox=mailbox, complain=self._complain
         )
-        self._relay = Relay(bus, clock, self._topics, self._reception.letter_left)
+        self._relay = Relay(bus, clock, self._topics, self._reception.letter_left, pass_point)
         self._backoff = Backoff(share)
         self._log_limit = OncePer(60.0)
         self._is_v5 = settings.protocol != "3.1.1"

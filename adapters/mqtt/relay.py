@@ -27,11 +27,19 @@ class Relay:
     database in order, and are read from there page by page until a page is not full.
     """
 
-    def __init__(self, bus: Bus, clock: Clock, topics: Topics, left: Callable[[Letter], None]) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        clock: Clock,
+        topics: Topics,
+        left: Callable[[Letter], None],
+        pass_point: Callable[[str], None] = lambda _name: None,
+    ) -> None:
         self._bus = bus
         self._clock = clock
         self._topics = topics
         self._left = left  # told of every letter that leaves
+        self._pass_point = pass_point  # told of the places where a crash test may end the process
         self._line: deque[Letter | Ack] = deque()
         self._in_flight: dict[int, Letter] = {}
         self._link: Link | None = None
@@ -162,6 +170,7 @@ class Relay:
             return
         is_due = self._report_at is not None and self._clock.monotonic() >= self._report_at
         if force or is_due or len(self._sent) >= REPORT_ROWS:
+            self._pass_point("outbox.before_mark")
             self._bus.tell(MessagesSent(tuple(self._sent)))
             self._sent = []
             self._report_at = None
@@ -179,6 +188,8 @@ class Relay:
                 letter.kind, letter.row, f"the broker takes packets of {self._max_packet} bytes at most"
             )
             return
+        if letter.kind == "event":
+            self._pass_point("outbox.before_send")
         try:
             mid = link.publish(letter, self._clock.now())
         except ValueError as error:  # a topic that cannot be: it must not stop the line for ever
@@ -186,6 +197,8 @@ class Relay:
             return
         self._in_flight[mid] = letter
         self._left(letter)
+        if letter.kind == "event":
+            self._pass_point("outbox.after_send")
 
     def _acknowledge(self, ack: Ack) -> None:
         # an old id on a new connection would acknowledge another message: mqtt.md section 3.3
