@@ -1,0 +1,26 @@
+"""A vault that hides nothing but is as strict as the real one about what belongs to whom."""
+
+import base64
+import json
+
+from daemon.domain.errors import AdapterFailed
+
+
+class FakeVault:
+    """Implements ports.Vault. `lose_key` makes every sealed value unreadable."""
+
+    def __init__(self) -> None:
+        self._generation = 0
+
+    def lose_key(self) -> None:
+        self._generation += 1
+
+    def seal(self, purpose: str, owner: str, clear: str) -> str:
+        text = json.dumps([self._generation, purpose, owner, clear])
+        return "sealed:" + base64.b64encode(text.encode()).decode()
+
+    def open(self, purpose: str, owner: str, sealed: str) -> str:
+        generation, *bound, clear = json.loads(base64.b64decode(sealed.removeprefix("sealed:")))
+        if generation != self._generation or bound != [purpose, owner]:
+            raise AdapterFailed(f"a sealed value ({purpose}) could not be opened")
+        return str(clear)
