@@ -5,8 +5,8 @@ from datetime import datetime, timedelta
 
 from daemon.domain.times import iso
 
-_RELATIVE = re.compile(r"\+(?:\d{1,9}[smhdw])+")
-_PART = re.compile(r"(\d+)([smhdw])")
+_RELATIVE = re.compile(r"\+(?:[0-9]{1,9}[smhdw])+")
+_PART = re.compile(r"([0-9]+)([smhdw])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _LONGEST = timedelta(days=3660)
 
