@@ -1,11 +1,15 @@
 """The daemon has started: finish what a crash interrupted, tell the world."""
 
+from dataclasses import replace
+
 from daemon.domain.events import EventType
+from daemon.domain.post import State
 from daemon.domain.reports import DaemonStarted
 from daemon.handlers.context import Context
 from daemon.handlers.recovery import recover_post
 
 STOPPED_FLAG = "clean_stop"
+PAGE = 200
 
 
 def handle(report: DaemonStarted, context: Context) -> None:  # noqa: ARG001 - it says nothing more
@@ -19,4 +23,17 @@ def handle(report: DaemonStarted, context: Context) -> None:  # noqa: ARG001 - i
     )
     for post in context.unit.in_hand(None):
         recover_post(post, context)
+    for state in (State.PROCESSING, State.UNCERTAIN):
+        _look_again(state, context)
     context.wants_clock = True
+
+
+def _look_again(state: State, context: Context) -> None:
+    """Read at once what somebody waits for: a read that the end cut off will not report, and its turn is long."""
+    cursor, is_first = None, True
+    while cursor is not None or is_first:
+        posts, cursor = context.unit.posts(state, None, cursor, PAGE)
+        is_first = False
+        for post in posts:
+            if post.node == context.rules.node and post.wake_at is not None and post.wake_at > context.now:
+                context.unit.save_post(replace(post, wake_at=context.now, version=post.version + 1))
