@@ -11,9 +11,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from adapters.control.server import ControlServer
-
 from adapters.broker import MosquittoChild
+from adapters.control.server import ControlServer
 from adapters.media import MediaLibrary
 from adapters.mqtt import MqttGateway, MqttSettings, TlsSettings
 from adapters.scheduler.clock import RandomIds, SystemClock
@@ -189,7 +188,7 @@ class _Composition:
             prefix=mqtt.prefix, protocol=mqtt.protocol, keepalive_s=mqtt.keepalive_s,
             session_expiry_s=mqtt.session_expiry_s, will_delay_s=mqtt.will_delay_s,
             tls=TlsSettings(
-                enabled=tls.enabled, ca_file=tls.ca_file, cert_file=tls.cert_file, key_file=tls.key_file,
+                enabled=tls.enabled and child is None, ca_file=tls.ca_file, cert_file=tls.cert_file, key_file=tls.key_file,
                 verify=tls.verify,
             ),
         )  # fmt: skip

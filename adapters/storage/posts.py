@@ -40,6 +40,10 @@ DUE = [State.SCHEDULED.value, State.RETRY_WAIT.value]
 WAITING = [State.SCHEDULED.value, State.RETRY_WAIT.value, State.HELD.value]
 SECOND = 1_000_000
 
+# A state that no index can answer: without it SQLite reads all waiting posts by their state instead of the few
+# due ones by their time (51 ms instead of 1 ms with 100,000 waiting).
+_STATE = POST.c.state + ""
+
 
 class PostsMixin:
     """Posts and attempts of a Unit."""
@@ -158,7 +162,7 @@ class PostsMixin:
         """Return posts whose status must be read now."""
         query = (
             select(POST)
-            .where(POST.c.state.in_(FOLLOWED), POST.c.wake_at <= rows.micros(now))
+            .where(_STATE.in_(FOLLOWED), POST.c.wake_at <= rows.micros(now))
             .order_by(POST.c.wake_at)
             .limit(limit)
         )
@@ -244,7 +248,7 @@ class PostsMixin:
 
 
 def _is_due(moment: int) -> ColumnElement[bool]:
-    return and_(POST.c.wake_at <= moment, POST.c.state.in_(DUE))
+    return and_(POST.c.wake_at <= moment, _STATE.in_(DUE))
 
 
 def _may_go(moment: int) -> ColumnElement[bool]:

@@ -49,7 +49,7 @@ class CommandRow(Row, table=True):
         _index("command_once", "node", "actor", "command_id", unique=True),
         _index("command_open", "node", where="finished_at IS NULL"),
         _index("command_age", "received_at"),
-        {"sqlite_strict": True},
+        {"sqlite_strict": True, "sqlite_autoincrement": True},
     )
 
     row: int | None = Field(default=None, primary_key=True, sa_type=Int)
@@ -203,7 +203,8 @@ class OutboxRow(Row, table=True):
         _index("outbox_unsent", "node", "row", where="sent_at IS NULL"),
         _index("outbox_sequence", "node", "sequence", unique=True, where="sequence IS NOT NULL"),
         _index("outbox_age", "created_at"),
-        {"sqlite_strict": True},
+        # A row number is never given twice: a late acknowledgement must not mark another message as sent.
+        {"sqlite_strict": True, "sqlite_autoincrement": True},
     )
 
     row: int | None = Field(default=None, primary_key=True, sa_type=Int)

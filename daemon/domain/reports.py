@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass, field
 
-from daemon.domain.account import Creator
+from daemon.domain.account import Account, Creator
 from daemon.domain.errors import PlatformError, Problem, Rejected
 from daemon.domain.ids import AccountName, NodeName, PostId
 from daemon.domain.media import MediaFacts
 from daemon.domain.platform import Plan, StatusAnswer
+from daemon.domain.post import Attempt, Post
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,3 +210,20 @@ class RefreshFailed:
     token_version: int
     is_final: bool
     detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """The answer to AttemptStarted: what the worker goes on with."""
+
+    post: Post
+    account: Account
+    attempt: Attempt
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshTurn:
+    """The answer to RefreshIntended: the account as it stands, and whether this worker may refresh it now."""
+
+    account: Account | None
+    may_refresh: bool

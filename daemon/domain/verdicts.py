@@ -202,7 +202,7 @@ def decide_unread(post: Post, error: PlatformError, now: datetime, policy: Polic
         wait = min(error.retry_after_s or policy.rate_wait_s, policy.retry_after_max_s)
         wake_at = max(wake_at, now + timedelta(seconds=wait))
     spent = (now - post.state_since).total_seconds() >= policy.uncertain_after_s
-    unknown = error.fault in {Fault.CONTENT, Fault.UNKNOWN_CODE}
+    unknown = error.fault in {Fault.CONTENT, Fault.UNKNOWN_CODE, Fault.UNKNOWN_OUTCOME}
     if post.state in {State.PROCESSING, State.COMMITTING} and (
         spent or unknown or post.state is State.COMMITTING
     ):

@@ -1,27 +1,17 @@
 """A worker has taken a claimed post: begin an attempt."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from daemon.domain.account import Account
 from daemon.domain.errors import Fault, PlatformError
 from daemon.domain.events import EventType
 from daemon.domain.platform import Endpoint
-from daemon.domain.post import Attempt, Post, State, Trigger, advance
-from daemon.domain.reports import AttemptStarted
+from daemon.domain.post import Attempt, State, Trigger, advance
+from daemon.domain.reports import AttemptStarted, Taken
 from daemon.domain.verdicts import decide_failure
 from daemon.handlers.attempt import attempt_of, lease, post_in_hand
 from daemon.handlers.budget import spend
 from daemon.handlers.context import Context
 from daemon.handlers.decisions import carry_out
-
-
-@dataclass(frozen=True)
-class Taken:
-    """What the worker goes on with."""
-
-    post: Post
-    account: Account
-    attempt: Attempt
 
 
 def handle(report: AttemptStarted, context: Context) -> Taken | None:

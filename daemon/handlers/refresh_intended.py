@@ -1,19 +1,10 @@
 """A worker wants to renew an account's tokens: one at a time, on all nodes."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 
-from daemon.domain.account import Account
-from daemon.domain.reports import RefreshIntended
+from daemon.domain.reports import RefreshIntended, RefreshTurn
 from daemon.handlers.context import Context
-
-
-@dataclass(frozen=True)
-class RefreshTurn:
-    """The account as it stands, and whether this worker may refresh it now."""
-
-    account: Account | None
-    may_refresh: bool
 
 
 def handle(report: RefreshIntended, context: Context) -> RefreshTurn:

@@ -14,7 +14,7 @@ from daemon.domain.errors import Fault, PlatformError, Problem, Rejected, StaleA
 from daemon.domain.media import compare_with_limits
 from daemon.domain.platform import InitRequest, Plan, PostOrder, StatusAnswer, Verdict
 from daemon.domain.policy import Policy
-from daemon.domain.post import Post, Source
+from daemon.domain.post import Mode, Post, Source
 from daemon.domain.reports import (
     AttemptFailed,
     AttemptStarted,
@@ -24,12 +24,12 @@ from daemon.domain.reports import (
     InitAnswered,
     InitIntended,
     StatusRead,
+    Taken,
     UploadFinished,
     UploadResumed,
     ValidationFailed,
 )  # fmt: skip
 from daemon.domain.work import Deliver
-from daemon.handlers.attempt_started import Taken
 from daemon.jobs.tokens import TokenDesk
 from daemon.ports import Bus, Clock, MediaProbe, OpenMedia, PlatformUploader, Vault
 
@@ -138,6 +138,8 @@ class Delivery:
 
     def _is_allowed(self, post: Post) -> bool:
         """Ask what the creator may do right now, and compare: nothing is downgraded silently."""
+        if post.mode is Mode.INBOX:
+            return True  # the person chooses in the app; and the question needs a scope that drafts do not
         creator = self._tools.tokens.call(self._platform, post.account, self._platform.creator)
         self._bus.tell(CreatorRead(post.account, creator))
         problems = tuple(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from daemon.domain.errors import PlatformError, Rejected, StaleAttempt
 from daemon.domain.ids import AccountName
-from daemon.domain.post import Post
+from daemon.domain.post import Mode, Post
 from daemon.domain.reports import CreatorRead, MediaInspected, WithdrawalAnswered, WorkDied
 from daemon.domain.work import Deliver, Follow, InspectMedia, RefreshAccount, Withdraw, Work
 from daemon.jobs.deliver import Delivery, Tools
@@ -84,6 +84,8 @@ class Jobs:
             return
         try:
             self.tools.tokens.refresh_ahead(platform, name)
+            if platform.scope_for(Mode.DIRECT) not in account.scopes:
+                return
             self.tools.bus.ask(CreatorRead(name, self.tools.tokens.call(platform, name, platform.creator)))
         except PlatformError as error:
             LOG.warning("account %s could not be read: %s", name, error)

@@ -10,8 +10,7 @@ from daemon import failpoints
 from daemon.domain.account import Account, Login, Tokens
 from daemon.domain.errors import Fault, PlatformError, StaleAttempt
 from daemon.domain.ids import AccountName
-from daemon.domain.reports import RefreshFailed, RefreshIntended, TokensRefreshed
-from daemon.handlers.refresh_intended import RefreshTurn
+from daemon.domain.reports import RefreshFailed, RefreshIntended, RefreshTurn, TokensRefreshed
 from daemon.ports import Bus, Clock, PlatformUploader, Vault
 
 T = TypeVar("T")

@@ -61,6 +61,7 @@ def upgrade() -> None:
         sa.Column("reply", sa.Text(), nullable=True),
         sa.Column("finished_at", INT, nullable=True),
         sa.PrimaryKeyConstraint("row"),
+        sqlite_autoincrement=True,
         sqlite_strict=True,
     )
     op.create_index("command_age", "command", ["received_at"], unique=False)
@@ -95,6 +96,7 @@ def upgrade() -> None:
         sa.Column("created_at", INT, nullable=False),
         sa.Column("sent_at", INT, nullable=True),
         sa.PrimaryKeyConstraint("row"),
+        sqlite_autoincrement=True,
         sqlite_strict=True,
     )
     op.create_index("outbox_age", "outbox", ["created_at"], unique=False)
