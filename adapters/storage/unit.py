@@ -8,7 +8,19 @@ from typing import Any
 from sqlalchemy import Connection, delete, func, insert, select, update
 
 from adapters.storage import rows
-from adapters.storage.posts import ACCOUNT, PostsMixin
+from adapters.storage.posts import PostsMixin
+from adapters.storage.statements import (
+    ACCOUNT,
+    ACCOUNT_BY_NAME,
+    ADD_COMMAND,
+    ADD_OUTBOX,
+    COMMAND,
+    DROP_UNSENT_STATE,
+    FIND_COMMAND,
+    FINISH_COMMAND,
+    LAST_SEQUENCE,
+    OUTBOX,
+)  # fmt: skip
 from adapters.storage.tables import Row
 from daemon.domain.account import Account
 from daemon.domain.errors import TokdError
@@ -18,10 +30,8 @@ from daemon.domain.platform import Endpoint
 from daemon.domain.wire import Request
 from daemon.ports import Outgoing, StoredCommand
 
-COMMAND = Row.metadata.tables["command"]
 CALL = Row.metadata.tables["call"]
 FLAG = Row.metadata.tables["flag"]
-OUTBOX = Row.metadata.tables["outbox"]
 
 
 class SqlUnit(PostsMixin):
@@ -35,10 +45,8 @@ class SqlUnit(PostsMixin):
 
     def find_command(self, actor: Actor, command_id: str) -> StoredCommand | None:
         """Return the command this actor sent under this id."""
-        query = select(COMMAND).where(
-            COMMAND.c.node == self._node, COMMAND.c.actor == actor, COMMAND.c.command_id == command_id
-        )
-        row = self._db.execute(query).mappings().first()
+        found = {"node": self._node, "who": actor, "key": command_id}
+        row = self._db.execute(FIND_COMMAND, found).mappings().first()
         return rows.command_of(row) if row else None  # type: ignore[arg-type]
 
     def command(self, row: int) -> StoredCommand:
@@ -51,29 +59,20 @@ class SqlUnit(PostsMixin):
     def add_command(self, request: Request, command_id: str) -> int:
         """Store a command and return its row."""
         done = self._db.execute(
-            insert(COMMAND)
-            .values(
-                node=self._node,
-                actor=request.actor,
-                command_id=command_id,
-                verb=request.verb,
-                body=request.body,
-                body_hash=request.body_hash,
-                transport=request.transport,
-                reply_to=request.reply_to,
-                correlation=request.correlation,
-                received_at=rows.micros(request.received_at),
-            )
-            .returning(COMMAND.c.row)
-        )
+            ADD_COMMAND,
+            {
+                "node": self._node, "actor": request.actor, "command_id": command_id, "verb": request.verb,
+                "body": request.body, "body_hash": request.body_hash, "transport": request.transport,
+                "reply_to": request.reply_to, "correlation": request.correlation,
+                "received_at": rows.micros(request.received_at),
+            },
+        )  # fmt: skip
         return int(done.scalar_one())
 
     def finish_command(self, row: int, reply: dict[str, Any], now: datetime) -> None:
         """Store the final reply."""
         self._db.execute(
-            update(COMMAND)
-            .where(COMMAND.c.row == row)
-            .values(reply=as_json(reply), finished_at=rows.micros(now))
+            FINISH_COMMAND, {"key": row, "reply": as_json(reply), "finished_at": rows.micros(now)}
         )
 
     def open_commands(self) -> list[StoredCommand]:
@@ -91,7 +90,7 @@ class SqlUnit(PostsMixin):
 
     def account(self, name: AccountName) -> Account | None:
         """Return one account."""
-        row = self._db.execute(select(ACCOUNT).where(ACCOUNT.c.name == name)).mappings().first()
+        row = self._db.execute(ACCOUNT_BY_NAME, {"key": name}).mappings().first()
         return rows.account_of(row) if row else None  # type: ignore[arg-type]
 
     def accounts(self) -> list[Account]:
@@ -150,12 +149,7 @@ class SqlUnit(PostsMixin):
 
     def add_state(self, path: str, payload: str, now: datetime) -> Outgoing:
         """Store a retained state in the outbox, in place of an unsent older one of the same path."""
-        self._db.execute(
-            delete(OUTBOX).where(
-                OUTBOX.c.node == self._node, OUTBOX.c.sent_at.is_(None),
-                OUTBOX.c.kind == "state", OUTBOX.c.address == path,
-            )
-        )  # fmt: skip
+        self._db.execute(DROP_UNSENT_STATE, {"node": self._node, "path": path})
         return self._add_outbox("state", "", path, payload, now)
 
     def unsent(self, after: int, limit: int) -> list[Outgoing]:
@@ -192,8 +186,7 @@ class SqlUnit(PostsMixin):
 
     def last_sequence(self) -> int:
         """Return the number of this node's latest event, 0 where there is none."""
-        query = select(func.max(OUTBOX.c.sequence)).where(OUTBOX.c.node == self._node)
-        return self._db.execute(query.where(OUTBOX.c.sequence.is_not(None))).scalar() or 0
+        return self._db.execute(LAST_SEQUENCE, {"node": self._node}).scalar() or 0
 
     def drop_outbox(self, before: datetime) -> int:
         """Forget sent rows from before; return how many. The latest event stays: it carries the sequence."""
@@ -215,14 +208,12 @@ class SqlUnit(PostsMixin):
         sequence: int | None = None, correlation: bytes | None = None, expires_at: datetime | None = None,
     ) -> Outgoing:  # fmt: skip
         done = self._db.execute(
-            insert(OUTBOX)
-            .values(
-                node=self._node, kind=kind, sequence=sequence, transport=transport, address=address,
-                payload=payload, correlation=correlation, expires_at=rows.micros(expires_at),
-                created_at=rows.micros(now),
-                sent_at=None if self._has_reader else rows.micros(now),
-            )
-            .returning(OUTBOX.c.row)
+            ADD_OUTBOX,
+            {
+                "node": self._node, "kind": kind, "sequence": sequence, "transport": transport, "address": address,
+                "payload": payload, "correlation": correlation, "expires_at": rows.micros(expires_at),
+                "created_at": rows.micros(now), "sent_at": None if self._has_reader else rows.micros(now),
+            },
         )  # fmt: skip
         return Outgoing(
             row=int(done.scalar_one()), transport=transport, kind=kind, address=address, payload=payload,

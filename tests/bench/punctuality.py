@@ -14,7 +14,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from adapters.scheduler.clock import RandomIds, SystemClock
 from adapters.scheduler.timer import ApschedulerTimer
 from adapters.storage import rows
-from adapters.storage.posts import POST
+from adapters.storage.statements import POST
 from adapters.storage.store import SqlStore
 from daemon.bus import CoreBus
 from daemon.domain.account import Account, Login
@@ -49,7 +49,9 @@ class Bench:
         self.bus.read(lambda unit: [unit.save_account(_account(n, now)) for n in range(accounts)])
         far = now + timedelta(days=30)
         for start in range(0, waiting, 5000):
-            self.seed([_post(f"w{start + n}", start + n, far, now) for n in range(min(5000, waiting - start))])
+            self.seed(
+                [_post(f"w{start + n}", start + n, far, now) for n in range(min(5000, waiting - start))]
+            )
         self.timer.start(lambda: self.bus.tell(ClockTicked()), lambda: None)
 
     def died(self, part: str, error: BaseException) -> None:
@@ -133,16 +135,46 @@ def main() -> None:
             for turn in range(60):
                 now = bench.clock.now()
                 lone += bench.run([_post(f"l{turn}", turn, now + timedelta(milliseconds=60), now)])
-                bench.bus.read(lambda unit: unit._db.exec_driver_sql("UPDATE post SET state='cancelled', wake_at=NULL WHERE state='claimed'"))
+                bench.bus.read(
+                    lambda unit: unit._db.exec_driver_sql(
+                        "UPDATE post SET state='cancelled', wake_at=NULL WHERE state='claimed'"
+                    )
+                )
             now = bench.clock.now()
             at = now + timedelta(seconds=2)
             burst = bench.run([replace(_post(f"b{n}", n, at, now)) for n in range(1000)])
             bench.close()
         name = f"with {waiting} waiting"
-        tell(f"due → claimed, lone post, p99, {name}", quantile(lone, 0.99), "ms", floor=quantile(lone_floor, 0.99), floor_name="APScheduler", aim="≤ 5 ms")
-        tell(f"due → claimed, lone post, p50, {name}", p50(lone), "ms", floor=p50(lone_floor), floor_name="APScheduler")
-        tell(f"due → claimed, 1,000 in one second, p99, {name}", quantile(burst, 0.99), "ms", floor=quantile(burst_floor, 0.99), floor_name="APScheduler", aim="ratio ≤ 1")
-        tell(f"due → claimed, 1,000 in one second, p50, {name}", p50(burst), "ms", floor=p50(burst_floor), floor_name="APScheduler")
+        tell(
+            f"due → claimed, lone post, p99, {name}",
+            quantile(lone, 0.99),
+            "ms",
+            floor=quantile(lone_floor, 0.99),
+            floor_name="APScheduler",
+            aim="≤ 5 ms",
+        )
+        tell(
+            f"due → claimed, lone post, p50, {name}",
+            p50(lone),
+            "ms",
+            floor=p50(lone_floor),
+            floor_name="APScheduler",
+        )
+        tell(
+            f"due → claimed, 1,000 in one second, p99, {name}",
+            quantile(burst, 0.99),
+            "ms",
+            floor=quantile(burst_floor, 0.99),
+            floor_name="APScheduler",
+            aim="ratio ≤ 1",
+        )
+        tell(
+            f"due → claimed, 1,000 in one second, p50, {name}",
+            p50(burst),
+            "ms",
+            floor=p50(burst_floor),
+            floor_name="APScheduler",
+        )
 
 
 if __name__ == "__main__":

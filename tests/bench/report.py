@@ -15,7 +15,9 @@ def p50(values: Sequence[float]) -> float:
     return statistics.median(values)
 
 
-def tell(what: str, ours: float, unit: str, *, floor: float | None = None, floor_name: str = "", aim: str = "") -> None:
+def tell(
+    what: str, ours: float, unit: str, *, floor: float | None = None, floor_name: str = "", aim: str = ""
+) -> None:
     """Print one measurement."""
     line = f"{what:<58} {ours:>10.2f} {unit:<6}"
     if floor is not None:
