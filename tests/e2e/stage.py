@@ -3,7 +3,7 @@
 import contextlib
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,14 @@ class Stage:
     def add_user(self, name: str, **user: Any) -> None:
         self.simulator.post("users", {"name": name, "private": True} | user)
 
+    def link_all(self, names: Iterable[str]) -> None:
+        """Link many fresh private accounts."""
+        found = list(names)
+        for name in found:
+            self.add_user(name)
+            assert self.daemon.link(self.simulator, name)["status"] == "done"
+        self.wait_creators(*found)
+
     def accounts(self) -> dict[str, dict[str, Any]]:
         listed = self.daemon.call("account/list")["result"]["accounts"]
         return {account["account"]: account for account in listed}
@@ -111,6 +119,13 @@ class Stage:
     def column(self, post: str, name: str) -> Any:
         """Read one column of a post's row, as an independent reader of the database."""
         return self.daemon.rows(f"SELECT {name} FROM post WHERE id = '{post}'")[0][0]
+
+    def assert_published_once(self, post: str, account: str, *, inits: int = 1) -> dict[str, Any]:
+        """Wait for the end; the ledger must show one publish and that many inits of this account."""
+        found = self.daemon.wait_state(post, "published", within_s=60)
+        assert len(self.seen("inits", account)) == inits
+        assert len(self.seen("publishes", account)) == 1
+        return found
 
     def is_alive(self) -> bool:
         reply = self.daemon.call("system/ping")

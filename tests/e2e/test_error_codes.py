@@ -166,10 +166,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 
 def _run_all(stage: Stage) -> None:
     cases = CASES.values()
-    for case in cases:
-        stage.add_user(case.user)
-        assert stage.daemon.link(stage.simulator, case.user)["status"] == "done"
-    stage.wait_creators(*(case.user for case in cases))
+    stage.link_all(case.user for case in cases)
     stage.simulator.faults(*({"user": case.user} | fault for case in cases for fault in case.faults))
     for case in cases:
         if case.rotates:
@@ -195,9 +192,7 @@ def _account(stage: Stage, case: Case) -> dict[str, Any]:
 
 
 def _is_published(stage: Stage, case: Case, *, inits: int = 1, tries: int = 0) -> None:
-    _end(stage, case, "published")
-    assert _inits(stage, case) == inits
-    assert len(stage.seen("publishes", case.user)) == 1
+    stage.assert_published_once(case.post, case.user, inits=inits)
     assert stage.column(case.post, "tries") == tries
     assert _account(stage, case)["login"] == "ok"
     assert _account(stage, case)["enabled"] is True
