@@ -64,6 +64,10 @@ async def _meet(fault: Fault, world: World, request: Request, endpoint: str, wor
         case "slow":
             await asyncio.sleep(fault.seconds)
             return await _work(world, request, endpoint, work)
+        case "slow_after":
+            answer = await _work(world, request, endpoint, work)
+            await asyncio.sleep(fault.seconds)
+            return answer
         case "lose_answer":
             await _work(world, request, endpoint, work)
             return DroppedConnection()

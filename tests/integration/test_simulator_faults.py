@@ -1,6 +1,7 @@
 """The simulator's scripted faults, each by its effect on the client and on the ledger."""
 
 import socket
+import time
 from urllib.parse import urlsplit
 
 import pytest
@@ -112,6 +113,12 @@ def test_error_has_the_shape_of_its_endpoint(simulator):
     assert simulator.post(f"{PUBLISH}/creator_info/query/", None, token).status_code == 200
     simulator.fault("creator_info", "error", code="rate_limit_exceeded")
     assert simulator.post(f"{PUBLISH}/creator_info/query/", None, token).status_code == 429
+
+
+def test_work_done_at_once_may_be_answered_late(simulator):
+    simulator.fault("init", "slow_after", seconds=0.4)
+    assert simulator.init(simulator.token()).status_code == 200
+    assert time.time() - simulator.ledger()["inits"][0]["time"] >= 0.4
 
 
 def test_slow_answer_comes_late(simulator):

@@ -1,0 +1,158 @@
+"""Random kills: posts are under way while the daemon, and now and then the broker, are ended with kill -9."""
+
+import random
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from tests.crash.ledgers import Books, Findings, Ordered
+from tests.crash.stage import Stage
+from tests.daemons import Caller, Daemon
+from tests.waiting import wait_until
+
+SMALL = 300_000
+TWO_CHUNKS = 12_000_000
+# Answers take a while in the real world; here, too, so that a kill meets work that is done and not yet answered.
+SLOW = [
+    {"endpoint": name, "action": "slow_after", "seconds": seconds, "times": None}
+    for name, seconds in (("init", 0.15), ("upload", 0.1), ("creator_info", 0.05), ("status", 0.05))
+]
+BUSY_STATES = "('claimed', 'validating', 'initialised', 'uploading', 'committing', 'processing')"
+
+
+@dataclass
+class Order:
+    """One post/schedule command of the campaign."""
+
+    expected: Ordered
+    args: dict[str, Any]
+
+
+@dataclass
+class Tally:
+    """What was done to the daemon."""
+
+    seed: int
+    kills: int = 0
+    early_kills: int = 0  # before it was ready
+    busy_kills: int = 0  # while a post was at the platform
+    broker_kills: int = 0
+    posts: int = 0
+    seconds: float = 0.0
+
+
+class Campaign:
+    """Orders posts and kills; every step is drawn from `seed`."""
+
+    def __init__(self, stage: Stage, daemon: Daemon, caller: Caller, seed: int) -> None:
+        self.stage = stage
+        self.daemon = daemon
+        self.caller = caller
+        self.random = random.Random(seed)
+        self.tally = Tally(seed)
+        self.orders: list[Order] = []
+        self._stop = threading.Event()
+
+    def plan(self, accounts: tuple[str, ...], posts: int, over_s: float, *, urls: float = 0.1) -> None:
+        """Draw the orders: mostly small files, some of two chunks, a share `urls` of addresses; a fifth are drafts."""
+        for number in range(posts):
+            account = accounts[number % len(accounts)]
+            due = datetime.now(UTC) + timedelta(seconds=2 + self.random.uniform(0, over_s))
+            args: dict[str, Any] = {"account": account, "at": due.isoformat()}
+            if self.random.random() < 0.2:
+                args["mode"] = "inbox"
+            else:
+                args |= {"privacy": "SELF_ONLY", "title": f"number {number}"}
+            if self.random.random() < urls:
+                expected = self.stage.address()
+                args["url"] = expected.url
+            else:
+                size = TWO_CHUNKS if self.random.random() < 0.1 else SMALL
+                args["media"], expected = self.stage.clip(self.daemon, size)
+            self.orders.append(Order(expected, args))
+        self.tally.posts = len(self.orders)
+
+    def send_unanswered(self) -> int:
+        """Send every order that has no final reply, under its own id; return how many there were."""
+        waiting = [order for order in self.orders if self.caller.final(order.expected.command) is None]
+        for order in waiting:
+            self.caller.send("post/schedule", order.args, id=order.expected.command)
+        return len(waiting)
+
+    def insist(self) -> None:
+        """Go on sending what is not answered until all is, or `rest` is called."""
+        while not self._stop.is_set() and self.send_unanswered():
+            self._stop.wait(3)
+
+    def rest(self) -> None:
+        self._stop.set()
+
+    def kill_some(
+        self, kills: int, broker_kills: int = 0, *, until: Callable[[], bool] = lambda: False
+    ) -> None:
+        """Start and kill the daemon so many times; the broker dies at rounds of its own."""
+        broker_rounds = set(self.random.sample(range(1, kills), broker_kills))
+        for number in range(kills):
+            self.daemon.start(wait=False)
+            if number in broker_rounds:
+                self.stage.broker.restart()
+                self.tally.broker_kills += 1
+            if self.random.random() < 0.2:
+                self.tally.early_kills += 1
+                self._let_run(self.random.uniform(0.0, 1.0))
+            else:
+                self.daemon.wait_ready(60)
+                self._let_run(self.random.uniform(0.15, 0.8))
+            self.tally.kills += 1
+            assert self.daemon.process is not None
+            assert self.daemon.process.poll() is None, f"it ended by itself:\n{self.daemon.tail()}"
+            self.daemon.kill()
+            self.tally.busy_kills += self._is_busy()
+            if until():
+                return
+
+    def _let_run(self, seconds: float) -> None:
+        threading.Event().wait(seconds)  # the one moment of the campaign that is left to chance
+
+    def _is_busy(self) -> bool:
+        try:
+            return self.daemon.rows(f"SELECT count(*) FROM post WHERE state IN {BUSY_STATES}")[0][0] > 0
+        except Exception:  # noqa: BLE001 - the database may not be there yet
+            return False
+
+    def finish(self, within_s: float) -> None:
+        """Start once more and let everything come to its end."""
+        self.daemon.start(wait=False)
+        self.daemon.wait_ready(60)
+        wait_until(
+            lambda: all(self.caller.final(order.expected.command) for order in self.orders),
+            within_s, every_s=0.2, what="every order answered",
+        )  # fmt: skip
+        wait_until(lambda: not self._open(), within_s, every_s=0.2, what="every post at its end")
+        self.rest()
+
+    def _open(self) -> list[tuple[Any, ...]]:
+        settled = "('published', 'sent_to_inbox', 'failed', 'cancelled', 'held')"
+        query = f"SELECT id, state FROM post WHERE state NOT IN {settled}"
+        return [
+            row for row in self.daemon.rows(query) if not (row[1] == "uncertain" and self._is_quiet(row[0]))
+        ]
+
+    def _is_quiet(self, post: str) -> bool:
+        return self.daemon.rows(f"SELECT wake_at FROM post WHERE id = '{post}'")[0][0] is None
+
+    def read(self) -> tuple[Findings, Books]:
+        """Read both ledgers."""
+        books = Books(self.stage.simulator.ledger(), self.daemon.state_dir / "tokd.db")
+        return books.check([order.expected for order in self.orders]), books
+
+
+def heard_or_replayed(caller: Caller, replayed: list[dict[str, Any]]) -> list[int]:
+    """Return the sequence numbers that a caller has by either way. Raises where one number has two ids."""
+    ids: dict[int, set[str]] = {}
+    for event in [*caller.events(), *replayed]:
+        ids.setdefault(int(event["sequence"]), set()).add(event["id"])
+    assert all(len(found) == 1 for found in ids.values())
+    return sorted(ids)

@@ -1,0 +1,88 @@
+"""A daemon that is broken on purpose must be caught: what cannot find a fault proves nothing."""
+
+import random
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from daemon import failpoints
+from tests.crash.campaign import Campaign
+from tests.crash.ledgers import Books, Findings, Ordered
+from tests.crash.stage import PATIENCE_S, Stage, insist, told, wait_online
+from tests.daemons import ROOT
+from tests.waiting import wait_until
+
+INTENT = """\
+        if not self._bus.ask(InitIntended(post.id, self._work.fence, request.body_hash, request.plan)):
+            return None
+"""
+ANSWERED = """\
+        failpoints.hit("init.after_call")
+"""
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """A stage whose daemons write their intent down after the call instead of before it."""
+    folder = tmp_path_factory.mktemp("broken")
+    root = folder / "source"
+    for package in ("daemon", "adapters", "config"):
+        shutil.copytree(ROOT / package, root / package, ignore=shutil.ignore_patterns("__pycache__"))
+    deliver = root / "daemon/jobs/deliver.py"
+    text = deliver.read_text()
+    assert text.count(INTENT) == text.count(ANSWERED) == 1, "deliver.py has changed: mend this test with it"
+    deliver.write_text(text.replace(INTENT, "").replace(ANSWERED, ANSWERED + INTENT))
+    stage = Stage(folder, ("demo",), root=root)
+    yield stage
+    stage.close()
+
+
+def test_a_daemon_without_the_intent_commit_is_caught(stage: Stage, tmp_path: Path) -> None:
+    daemon = stage.daemon(tmp_path / "daemon")
+    caller = stage.caller(daemon)
+    order = stage.address()
+    args = {"account": "demo", "privacy": "SELF_ONLY", "at": "now", "url": order.url}
+    try:
+        daemon.start("init.after_call:kill@1", wait=False)
+        wait_online(caller, daemon)
+        caller.send("post/schedule", args, id=order.command)
+        assert daemon.wait_dead(PATIENCE_S) == failpoints.EXIT_CODE
+        daemon.start(wait=False)
+        insist(caller, "post/schedule", args, order.command)
+        wait_until(lambda: told(caller, "post.published"), PATIENCE_S, what="the second publish")
+        assert daemon.stop() == 0
+        findings = read(stage, daemon.state_dir, [order])
+        assert len(findings.second_inits) == 1
+        wait_until(lambda: read(stage, daemon.state_dir, [order]).doubled, PATIENCE_S, what="the double post")
+    finally:
+        caller.close()
+        daemon.kill()
+
+
+def test_random_kills_catch_a_daemon_without_the_intent_commit(stage: Stage, tmp_path: Path) -> None:
+    seed = random.SystemRandom().randrange(1, 10**6)
+    print(f"seed {seed}")
+    daemon = stage.daemon(tmp_path / "daemon")
+    caller = stage.caller(daemon)
+    campaign = Campaign(stage, daemon, caller, seed)
+    campaign.plan(("demo",), 20, over_s=1, urls=1.0)
+    stage.simulator.faults({"endpoint": "init", "action": "slow_after", "seconds": 0.3, "times": None})
+    insisting = threading.Thread(target=campaign.insist, name="caller")
+    insisting.start()
+    try:
+        campaign.kill_some(20, until=lambda: bool(campaign.read()[0].second_inits))
+        findings, _ = campaign.read()
+        print(campaign.tally, findings)
+        assert findings.second_inits, "twenty kills, and the double init was not seen"
+    finally:
+        campaign.rest()
+        insisting.join()
+        caller.close()
+        daemon.kill()
+
+
+def read(stage: Stage, state_dir: Path, orders: list[Ordered]) -> Findings:
+    return Books(stage.simulator.ledger(), state_dir / "tokd.db").check(orders)
