@@ -203,6 +203,7 @@ class Core:
         """Start the bus, recover, start the workers: what the composition root does, in its order."""
         self.stopping = threading.Event()
         self.business = _Business()
+        self.timer.at = None  # an alarm dies with its process
         rules = Rules(
             node=self.node, boot=self.ids.boot(), version="0.0.0", started_at=self.clock.now(),
             policy=self.policy, platforms={"tiktok": self.platform}, media=self.media, vault=self.vault,

@@ -190,6 +190,11 @@ class Daemon:
         with sqlite3.connect(f"file:{self.state_dir}/tokd.db?mode=ro", uri=True) as database:
             return database.execute(query).fetchall()
 
+    def write(self, statement: str) -> None:
+        """Change the ledger while the daemon is down, as if time had passed."""
+        with sqlite3.connect(self.state_dir / "tokd.db") as database:
+            database.execute(statement)
+
 
 class Caller:
     """An MQTT client that sends commands and collects every reply and event."""

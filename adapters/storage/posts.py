@@ -121,7 +121,7 @@ class PostsMixin:
             )
             .returning(POST.c.id, POST.c.fence)
         )
-        fences = {PostId(key): fence for key, fence in done.tuples()}
+        fences = {PostId(key): fence for key, fence in done}
         return [(PostId(key), fences[PostId(key)]) for key in ids]
 
     def due_but_barred(self, now: datetime, limit: int, *, all_of_them: bool = False) -> list[Post]:
@@ -173,7 +173,7 @@ class PostsMixin:
     def count_posts(self) -> dict[str, int]:
         """Return how many posts stand in each state."""
         query = select(POST.c.state, func.count()).group_by(POST.c.state)
-        return dict(self._db.execute(query).tuples().all())
+        return {state: count for state, count in self._db.execute(query)}
 
     def duplicates(self, account: AccountName, sha256: str, since: datetime) -> list[PostId]:
         """Return posts of this account with the same file that are open or have been published since."""
