@@ -8,7 +8,7 @@ import json
 import logging
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,7 +22,7 @@ from daemon.domain.wire import Request
 from daemon.domain.work import Deliver, InspectMedia, Withdraw, Work
 from daemon.handlers.context import Context, Rules
 from daemon.handlers.registry import REPORTS
-from daemon.intake import Batch, Intake, RolledBack, direct_reply, refused
+from daemon.intake import Batch, Intake, RolledBack, Tried, direct_reply, refused
 from daemon.ports import Clock, Publisher, Store, StoredCommand, Supervisor, Timer, Unit
 from daemon.worker import supervised_thread
 
@@ -69,7 +69,7 @@ class CoreBus:
         self._intake = Intake(rules)
         self._publishers: list[Publisher] = []
         self._queue: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
-        self._driving: set[PostId] = set()
+        self._driving: dict[PostId, int] = {}  # with the fence of its worker
         self._armed: datetime | None = None
         self._thread = supervised_thread("bus", self._run, supervisor)
         self._opened = threading.Event()
@@ -202,7 +202,8 @@ class CoreBus:
                 self._timer.arm(next_wake)
         for work in ended:
             if isinstance(work, Deliver):
-                self._driving.discard(work.post)
+                if self._driving.get(work.post) == work.fence:  # else a new worker has it already
+                    del self._driving[work.post]
                 batch.follow_ups.append(ClockTicked())  # its account is free again
         return batch
 
@@ -242,7 +243,7 @@ class CoreBus:
             future.set_result(result)
         for work in batch.works:
             if isinstance(work, Deliver):
-                self._driving.add(work.post)
+                self._driving[work.post] = work.fence
             self._start_work(work)
         for report in dict.fromkeys(batch.follow_ups):
             self._queue.put(_Report(report))
@@ -270,6 +271,9 @@ class CoreBus:
                 LOG.error("report %s failed", type(report).__name__, exc_info=error)
 
     def _refuse_request(self, request: Request, error: BaseException) -> None:
+        if isinstance(error, Tried):
+            self._answer_undone(request, {"status": "done", "result": {"dry_run": True, **error.result}})
+            return
         if isinstance(error, Rejected):
             refusal = error
         elif isinstance(error, StorageFull):
@@ -279,7 +283,10 @@ class CoreBus:
             refusal = Rejected(
                 Code.INTERNAL, "tokd failed on this command; its log says more", retryable=True
             )
-        reply = self._intake.reply(request.id, request.verb, self._clock.now(), refused(refusal))
+        self._answer_undone(request, refused(refusal))
+
+    def _answer_undone(self, request: Request, body: Mapping[str, Any]) -> None:
+        reply = self._intake.reply(request.id, request.verb, self._clock.now(), body)
         if request.answer is not None:
             request.answer(reply)
         elif request.reply_to:

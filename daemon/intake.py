@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NoReturn
 
 from daemon.domain import replies
 from daemon.domain.commands import VERBS
@@ -29,7 +29,7 @@ class Batch:
     results: list[tuple["Future[Any]", Any]] = field(default_factory=list)
     works: list[Work] = field(default_factory=list)
     follow_ups: list[object] = field(default_factory=list)
-    waiting: dict[int, Answer] = field(default_factory=dict)
+    waiting: list[tuple[int, Answer]] = field(default_factory=list)
     done_rows: list[int] = field(default_factory=list)
     has_commands: bool = False
     has_claims: bool = False
@@ -43,12 +43,20 @@ class RolledBack(Exception):
         self.error = error
 
 
+class Tried(Exception):
+    """A dry run went through: undo all of it, then answer with `result`."""
+
+    def __init__(self, result: Any) -> None:
+        super().__init__("dry run")
+        self.result = result
+
+
 class Intake:
     """Executes commands inside the bus's transactions and builds their replies."""
 
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
-        self._waiting: dict[int, Answer] = {}  # accepted commands whose caller waits in this process
+        self._waiting: dict[int, list[Answer]] = {}  # accepted commands whose callers wait in this process
         self.is_draining = False
 
     def take(self, request: Request, context: Context, batch: Batch) -> None:
@@ -79,9 +87,9 @@ class Intake:
             reply = self.reply(stored.id, stored.verb, context.now, body)
             context.unit.finish_command(stored.row, reply, context.now)
             batch.done_rows.append(stored.row)
-            answer = self._waiting.get(stored.row)
-            if answer is not None:
-                batch.answers.append((answer, reply))
+            waiting = self._waiting.get(stored.row)
+            if waiting:
+                batch.answers.extend((answer, reply) for answer in waiting)
             elif stored.reply_to:
                 context.outgoing.append(
                     context.unit.add_reply(
@@ -97,7 +105,8 @@ class Intake:
 
     def committed(self, batch: Batch) -> None:
         """Remember who waits for an accepted command, forget who has been answered."""
-        self._waiting.update(batch.waiting)
+        for row, answer in batch.waiting:
+            self._waiting.setdefault(row, []).append(answer)
         for row in batch.done_rows:
             self._waiting.pop(row, None)
 
@@ -131,11 +140,13 @@ class Intake:
         reply = stored.reply or self.reply(stored.id, stored.verb, context.now, {"status": "accepted"})
         self._answer(request, reply | {"replayed": True}, None, context, batch)
         if stored.reply is None and request.answer is not None:
-            batch.waiting[stored.row] = request.answer
+            batch.waiting.append((stored.row, request.answer))
         return True
 
     def _execute_durable(self, request: Request, context: Context, batch: Batch) -> None:
         ids = self._rules.ids
+        if request.dry_run and not VERBS[request.verb].runs_dry:
+            self._try(request, context)
         command_id = request.id or f"~{ids.boot()}{ids.boot()}"  # "~" no caller can send
         row = context.unit.add_command(request, command_id)
         outgoing, works = len(context.outgoing), len(context.works)
@@ -155,12 +166,21 @@ class Intake:
         context.unit.finish_command(row, reply, context.now)
         self._answer(request, reply, row, context, batch)
 
+    def _try(self, request: Request, context: Context) -> NoReturn:
+        """Run a command that knows no dry run of its own. Raises Tried or RolledBack: the transaction ends here."""
+        context.request, context.stored, context.row = request, None, 0
+        try:
+            result = _handle(request, context)
+        except Rejected as refusal:
+            raise RolledBack(refusal) from refusal
+        raise Tried({} if isinstance(result, Accepted) else result)
+
     def _accept(
         self, request: Request, command_id: str, row: int, accepted: Accepted, context: Context, batch: Batch
     ) -> None:
         context.start(accepted.work)
         if request.answer is not None:
-            batch.waiting[row] = request.answer
+            batch.waiting.append((row, request.answer))
         reply = self.reply(command_id, request.verb, context.now, {"status": "accepted"})
         self._answer(request, reply, row, context, batch)
 

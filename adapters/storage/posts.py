@@ -21,6 +21,7 @@ from sqlalchemy import (
 
 from adapters.storage import rows
 from adapters.storage.statements import (
+    ACCOUNT,
     ALL_DUE,
     ATTEMPT,
     BARRED,
@@ -38,8 +39,10 @@ from adapters.storage.statements import (
     WAITING,
 )  # fmt: skip
 from daemon.domain.errors import Code, Rejected, StaleAttempt
-from daemon.domain.ids import AccountName, NodeName, PostId
+from daemon.domain.ids import NAME, AccountName, NodeName, PostId
 from daemon.domain.post import Attempt, Post, State
+
+_INT_END = 2**63
 
 
 class PostsMixin:
@@ -95,13 +98,7 @@ class PostsMixin:
         found = {"now": moment, "node": self._node, "limit": limit}
         ids: Sequence[str] = self._db.execute(CLAIMABLE, found).scalars().all()
         if ids and self._db.dialect.name == "postgresql":
-            ids = (
-                self._db.execute(
-                    _skip_locked(select(POST.c.id).where(POST.c.id.in_(ids), POST.c.state.in_(DUE)))
-                )
-                .scalars()
-                .all()
-            )
+            ids = self._locked(ids, moment)
         if not ids:
             return []
         done = self._db.execute(
@@ -123,6 +120,23 @@ class PostsMixin:
         )
         fences = {PostId(key): fence for key, fence in done}
         return [(PostId(key), fences[PostId(key)]) for key in ids]
+
+    def _locked(self, ids: Sequence[str], moment: int) -> list[str]:
+        """Return, in their order, those of the posts that no other node can be claiming now.
+
+        The account's row is the lock: whoever has it sees every claim that another node has committed.
+        """
+        names = select(POST.c.account).where(POST.c.id.in_(ids))
+        locked = _skip_locked(select(ACCOUNT.c.name).where(ACCOUNT.c.name.in_(names)))
+        mine = self._db.execute(locked).scalars().all()
+        other = POST.alias()
+        in_hand = select(other.c.account).where(other.c.state.in_(HAND), other.c.account.in_(mine))
+        still = select(POST.c.id).where(
+            POST.c.id.in_(ids), POST.c.account.in_(mine), POST.c.account.not_in(in_hand),
+            POST.c.state.in_(DUE), POST.c.wake_at <= moment,
+        )  # fmt: skip
+        found = set(self._db.execute(_skip_locked(still)).scalars())
+        return [key for key in ids if key in found]
 
     def due_but_barred(self, now: datetime, limit: int, *, all_of_them: bool = False) -> list[Post]:
         """Return due posts that may not be claimed: too late, or their account cannot post; or simply all."""
@@ -173,7 +187,7 @@ class PostsMixin:
     def count_posts(self) -> dict[str, int]:
         """Return how many posts stand in each state."""
         query = select(POST.c.state, func.count()).group_by(POST.c.state)
-        return {state: count for state, count in self._db.execute(query)}
+        return {str(state): int(count) for state, count in self._db.execute(query)}
 
     def duplicates(self, account: AccountName, sha256: str, since: datetime) -> list[PostId]:
         """Return posts of this account with the same file that are open or have been published since."""
@@ -214,8 +228,10 @@ def _skip_locked(query: Select[Any]) -> Select[Any]:
 def _open_cursor(cursor: str) -> tuple[int, str]:
     try:
         created_at, key = json.loads(base64.urlsafe_b64decode(cursor.encode()))
-        return int(created_at), str(key)
-    except (ValueError, TypeError, binascii.Error) as error:
+        if type(created_at) is not int or not 0 <= created_at < _INT_END or not NAME.fullmatch(key):
+            raise ValueError("not a page mark")
+    except (ValueError, TypeError, RecursionError, binascii.Error) as error:
         raise Rejected(
             Code.BAD_FIELD, "args.cursor is not one that post/list gave", field="args.cursor"
         ) from error
+    return created_at, key

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, or_, select, update
 
 from adapters.storage import rows
 from adapters.storage.posts import PostsMixin
@@ -194,7 +194,7 @@ class SqlUnit(PostsMixin):
             OUTBOX.c.node == self._node,
             OUTBOX.c.created_at < rows.micros(before),
             OUTBOX.c.sent_at.is_not(None),
-            func.coalesce(OUTBOX.c.sequence, 0) != self.last_sequence(),
+            or_(OUTBOX.c.sequence.is_(None), OUTBOX.c.sequence != self.last_sequence()),
         )
         return self._db.execute(query).rowcount
 

@@ -148,7 +148,7 @@ class ImportAccount(Command):
 class ReplayEvents(Command):
     """Return the events after a sequence number: the answer to having been away."""
 
-    after: int = Field(default=0, ge=0)
+    after: int = Field(default=0, ge=0, le=2**53 - 1)
     limit: int = Field(default=100, ge=1, le=200)
 
 
@@ -183,12 +183,13 @@ class Verb:
     is_durable: bool  # has an effect: committed before it is acknowledged
     needs_id: bool = False  # each one costs: a repeat must be told from a second order
     is_local: bool = False  # carries secrets: never over a broker
+    runs_dry: bool = False  # its handler knows dry runs; the others are carried out and rolled back
 
 
 VERBS: dict[str, Verb] = {
     verb.name: verb
     for verb in (
-        Verb("post/schedule", SchedulePost, is_durable=True, needs_id=True),
+        Verb("post/schedule", SchedulePost, is_durable=True, needs_id=True, runs_dry=True),
         Verb("post/reschedule", ReschedulePost, is_durable=True),
         Verb("post/cancel", CancelPost, is_durable=True),
         Verb("post/publish_now", PublishPostNow, is_durable=True, needs_id=True),

@@ -79,7 +79,9 @@ MOVES: dict[tuple[State, Trigger], State] = {
     **{(s, _T.CLAIM): _S.CLAIMED for s in (_S.SCHEDULED, _S.RETRY_WAIT)},
     **{
         (s, _T.HOLD): _S.HELD
-        for s in (_S.SCHEDULED, _S.RETRY_WAIT, _S.CLAIMED, _S.VALIDATING, _S.INITIALISED, _S.PROCESSING)
+        for s in (
+            _S.SCHEDULED, _S.RETRY_WAIT, _S.CLAIMED, _S.VALIDATING, _S.INITIALISED, _S.UPLOADING, _S.PROCESSING,
+        )
     },
     (_S.HELD, _T.RELEASE): _S.SCHEDULED,
     **{(s, _T.REQUEUE): _S.SCHEDULED for s in (_S.CLAIMED, _S.VALIDATING)},
@@ -92,14 +94,25 @@ MOVES: dict[tuple[State, Trigger], State] = {
     **{(s, _T.ACCEPTED): _S.PROCESSING for s in (_S.INITIALISED, _S.UPLOADING, _S.COMMITTING, _S.UNCERTAIN)},
     **{
         (s, _T.RETRY): _S.RETRY_WAIT
-        for s in (_S.CLAIMED, _S.VALIDATING, _S.INITIALISED, _S.UPLOADING, _S.PROCESSING, _S.UNCERTAIN)
+        for s in (
+            _S.CLAIMED, _S.VALIDATING, _S.INITIALISED, _S.UPLOADING,
+            _S.COMMITTING,  # only where the platform itself has said no
+            _S.PROCESSING, _S.UNCERTAIN,
+        )
     },
     **{(s, _T.DOUBT): _S.UNCERTAIN for s in (_S.INITIALISED, _S.COMMITTING, _S.PROCESSING)},
+    # The platform's word counts in every state in which it can be asked, even where it should be impossible:
+    # after a restored backup the database may be behind what was posted.
     **{
         (s, _T.PUBLISH): _S.PUBLISHED
-        for s in (_S.COMMITTING, _S.PROCESSING, _S.UNCERTAIN, _S.SENT_TO_INBOX)
+        for s in (
+            _S.INITIALISED, _S.UPLOADING, _S.COMMITTING, _S.PROCESSING, _S.UNCERTAIN, _S.SENT_TO_INBOX,
+        )
     },
-    **{(s, _T.INBOX): _S.SENT_TO_INBOX for s in (_S.COMMITTING, _S.PROCESSING, _S.UNCERTAIN)},
+    **{
+        (s, _T.INBOX): _S.SENT_TO_INBOX
+        for s in (_S.INITIALISED, _S.UPLOADING, _S.COMMITTING, _S.PROCESSING, _S.UNCERTAIN)
+    },
     **{
         (s, _T.FAIL): _S.FAILED
         for s in (
@@ -274,4 +287,7 @@ def advance(post: Post, trigger: Trigger, now: datetime, **changes: Any) -> Post
 
 def readopt(post: Post, node: NodeName, lease_until: datetime) -> Post:
     """Return the post in the hands of a new worker: same state, new fence, so that the old one can do nothing."""
-    return replace(post, fence=post.fence + 1, version=post.version + 1, claimed_by=node, wake_at=lease_until)
+    return replace(
+        post, fence=post.fence + 1, version=post.version + 1, claims=post.claims + 1, claimed_by=node,
+        wake_at=lease_until,
+    )  # fmt: skip

@@ -6,6 +6,7 @@ from zoneinfo import ZoneInfo
 from daemon.domain.errors import Code, Rejected
 
 NOW_WORD = "now"
+YEAR_END = 9999
 
 
 def iso(instant: datetime) -> str:
@@ -48,9 +49,12 @@ def parse_time(text: str, zone: str | None, now: datetime, field: str = "args.at
             )
         value = value.replace(tzinfo=zone_of(zone), fold=0)
     try:
-        return value.astimezone(UTC)
+        instant = value.astimezone(UTC)
     except OverflowError as error:
         raise Rejected(Code.BAD_TIME, f"{text!r} is out of range", field=field) from error
+    if instant.year >= YEAR_END:  # it must still have a wall clock in every zone
+        raise Rejected(Code.BAD_TIME, f"{text!r} is out of range", field=field)
+    return instant
 
 
 def parse_future(

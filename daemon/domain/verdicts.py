@@ -33,6 +33,7 @@ class Decision:
     costs_remote_try: bool = False
     needs_login: bool = False  # the account, too
     disables_account: bool = False
+    after_crash: bool = False  # nobody has reported: the count of claims goes on
 
 
 def decide_failure(
@@ -118,7 +119,7 @@ def decide_status(
             return Decision(trigger=None, wake_at=wake_at)
         case Verdict.PUBLISHED:
             return Decision(trigger=Trigger.PUBLISH, wake_at=_look_for_id(post, answer, now, policy))
-        case Verdict.SENT_TO_INBOX if post.state is not State.SENT_TO_INBOX:
+        case Verdict.SENT_TO_INBOX if not post.is_final:
             return Decision(
                 trigger=Trigger.INBOX, wake_at=next_look(State.SENT_TO_INBOX, 0, now, now, policy)
             )
@@ -152,7 +153,7 @@ def _decide_refusal(post: Post, answer: StatusAnswer, now: datetime, policy: Pol
         return Decision(
             trigger=Trigger.RETRY, wake_at=now + wait, code=code, detail=detail, costs_remote_try=True
         )
-    if fault is Fault.CANCELLED:
+    if fault is Fault.CANCELLED and post.state is not State.COMMITTING:
         return Decision(trigger=Trigger.CANCEL, code=code, detail=detail)
     if fault is Fault.CAP and post.state is State.PROCESSING:
         until = now + timedelta(seconds=policy.cap_hold_s)
@@ -239,29 +240,49 @@ class Recovery:
 
 def recover(post: Post, attempt: Attempt | None, now: datetime, policy: Policy) -> Recovery:
     """Return the crash table's action (posts-and-schedulers.md section 4.3) for a post that nobody drives."""
+    has_upload = attempt is not None and attempt.publish_id is not None
+    if post.claims >= policy.crashes_max and not (post.inits_publish and post.state is State.INITIALISED):
+        return Recovery(_give_up(post, now, policy))
     if post.state in {State.CLAIMED, State.VALIDATING}:
-        if post.claims >= policy.crashes_max:
-            detail = f"tokd ended {post.claims} times while it worked on this post; look at the log, then publish_now"
-            return Recovery(Decision(trigger=Trigger.HOLD, code=HOLD_CRASHES, detail=detail))
         return Recovery(
             Decision(
                 trigger=Trigger.REQUEUE,
                 wake_at=post.due_at or now,
                 detail="interrupted before anything was sent",
+                after_crash=True,
             )
         )
-    if attempt is None or attempt.publish_id is None:
-        if post.inits_publish:
-            return Recovery(
-                Decision(
-                    trigger=Trigger.DOUBT,
-                    code="outcome_unknown",
-                    detail="interrupted while the platform was told to fetch it: nobody can know whether it was "
-                    "posted. Look at the account, then use post/resolve",
-                )
-            )
-        # No bytes have left, so nothing can appear: the lost init is counted in the budget and made anew.
+    if has_upload:
+        return Recovery(None, resume=True)
+    if post.inits_publish or post.state is State.COMMITTING:
         return Recovery(
-            Decision(trigger=Trigger.RETRY, wake_at=now, code="interrupted", detail="interrupted during init")
+            Decision(
+                trigger=Trigger.DOUBT,
+                code="outcome_unknown",
+                detail="interrupted while the platform was told to publish it: nobody can know whether it was "
+                "posted. Look at the account, then use post/resolve",
+            )
         )
-    return Recovery(None, resume=True)
+    # No bytes have left, so nothing can appear: the lost init is counted in the budget and made anew.
+    return Recovery(
+        Decision(
+            trigger=Trigger.RETRY,
+            wake_at=now,
+            code="interrupted",
+            detail="interrupted during init",
+            after_crash=True,
+        )
+    )
+
+
+def _give_up(post: Post, now: datetime, policy: Policy) -> Decision:
+    """Stop taking up a post that has ended its worker too often; past the point of no return it is doubted."""
+    detail = f"tokd ended {post.claims} times while it worked on this post; look at the log, then "
+    if post.state is State.COMMITTING:
+        return Decision(
+            trigger=Trigger.DOUBT,
+            code="outcome_unknown",
+            detail=detail + "at the account, and use post/resolve",
+            wake_at=next_look(State.UNCERTAIN, 0, now, now, policy) if post.publish_id else None,
+        )
+    return Decision(trigger=Trigger.HOLD, code=HOLD_CRASHES, detail=detail + "publish_now")

@@ -39,7 +39,7 @@ def handle(report: AttemptStarted, context: Context) -> Taken | None:
     )
     context.unit.save_attempt(attempt)
     started = advance(
-        post, Trigger.START, context.now, attempt=attempt.number, claims=post.claims + 1, publish_id=None,
+        post, Trigger.START, context.now, attempt=attempt.number, publish_id=None,
         sent_bytes=0, **lease(context),
     )  # fmt: skip
     started = context.save(started, EventType.POST_STARTED)

@@ -15,9 +15,11 @@ def handle(report: ChunkStored, context: Context) -> None:
     attempt = attempt_of(context, post)
     context.unit.save_attempt(replace(attempt, stored_bytes=report.stored_bytes))
     if post.state is State.INITIALISED:
-        post = advance(post, Trigger.UPLOAD, context.now, sent_bytes=report.stored_bytes, **lease(context))
+        post = advance(
+            post, Trigger.UPLOAD, context.now, sent_bytes=report.stored_bytes, claims=0, **lease(context)
+        )
         context.unit.save_post(post)
     else:
-        post = keep(context, post, sent_bytes=report.stored_bytes, **lease(context))
+        post = keep(context, post, sent_bytes=report.stored_bytes, claims=0, **lease(context))
     if report.tell:
         context.tell_post(post, EventType.POST_PROGRESS, sent_bytes=report.stored_bytes, size=attempt.size)

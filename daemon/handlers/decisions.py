@@ -39,6 +39,7 @@ def carry_out(decision: Decision, post: Post, attempt: Attempt | None, context: 
             detail=decision.detail,
             tries=post.tries + decision.costs_try,
             remote_tries=post.remote_tries + decision.costs_remote_try,
+            claims=post.claims if decision.after_crash else 0,
             **_ids(told),
         )
         changed = context.save(changed, EVENTS[decision.trigger], **_shown(changed, decision, told))

@@ -12,13 +12,16 @@ from daemon.handlers.attempt import attempt_of, lease, post_in_hand
 from daemon.handlers.context import Context
 
 
-def handle(report: InitAnswered, context: Context) -> None:
-    """Store what the answer said; where the platform fetches the media itself, the post is in its hands now."""
+def handle(report: InitAnswered, context: Context) -> bool:
+    """Store what the answer said; where the platform fetches the media itself, the post is in its hands now.
+
+    False where the attempt is over: raising would undo the evidence that is kept then.
+    """
     try:
         post = post_in_hand(context, report.post, report.fence)
     except StaleAttempt:
         _keep_evidence(report, context)
-        raise
+        return False
     attempt = attempt_of(context, post)
     expires_at = context.now + timedelta(seconds=report.upload_url_seconds)
     context.unit.save_attempt(
@@ -31,11 +34,12 @@ def handle(report: InitAnswered, context: Context) -> None:
     )
     if report.upload_url is not None:
         context.save(changed, EventType.POST_INITIALISED, publish_id=report.publish_id)
-        return
+        return True
     look = next_look(State.PROCESSING, 0, context.now, context.now, context.policy)
     changed = advance(changed, Trigger.ACCEPTED, context.now, wake_at=look)
     context.save(changed, EventType.POST_PROCESSING, publish_id=report.publish_id)
     context.wants_clock = True
+    return True
 
 
 def _keep_evidence(report: InitAnswered, context: Context) -> None:

@@ -4,9 +4,11 @@ from dataclasses import replace
 from datetime import timedelta
 
 from daemon.domain.account import Login
-from daemon.domain.reports import SweepDue
+from daemon.domain.ids import PostId
+from daemon.domain.reports import RetainedSetDue, SweepDue
 from daemon.domain.work import RefreshAccount
 from daemon.handlers.context import Context
+from daemon.handlers.retained_set_due import REST_FLAG
 
 PAGE = 200
 
@@ -21,6 +23,11 @@ def handle(report: SweepDue, context: Context) -> None:  # noqa: ARG001 - it say
     for post in context.unit.finished_retained(now - timedelta(seconds=policy.state_keep_s), PAGE):
         context.unit.save_post(replace(post, retained=False, version=post.version + 1))
         context.publish_state(f"post/{post.id}", None)
+    rest = context.unit.flag(REST_FLAG)
+    if rest is not None:
+        context.unit.set_flag(REST_FLAG, None)
+        after = rest.removeprefix("after:")
+        context.follow_ups.append(RetainedSetDue(PostId(after) if after else None))
     soon = now + timedelta(seconds=policy.refresh_margin_s)
     for account in context.unit.accounts():
         if account.login is Login.OK and account.access_expires_at <= soon:

@@ -165,9 +165,10 @@ class Delivery:
         sealed = None
         if answer.upload_url is not None:
             sealed = self._tools.vault.seal("upload_url", post.id, answer.upload_url)
-        self._bus.ask(
+        if not self._bus.ask(
             InitAnswered(post.id, self._work.fence, answer.publish_id, sealed, answer.upload_url_seconds)
-        )
+        ):
+            raise StaleAttempt(f"post {post.id} was taken away during its init")
         failpoints.hit("init.after_commit")
         if answer.upload_url is None or request.plan is None or file is None or post.facts is None:
             return None

@@ -38,7 +38,7 @@ class TokenDesk:
         """
         account = self._account(name)
         if account.access_expires_at <= self._clock.now() + self._margin:
-            account = self._refresh(platform, account)
+            account = self._renewed_if_possible(platform, account)
         try:
             return action(self._open(account))
         except PlatformError as error:
@@ -51,6 +51,15 @@ class TokenDesk:
         account = self._account(name)
         if account.access_expires_at <= self._clock.now() + self._margin:
             self._refresh(platform, account)
+
+    def _renewed_if_possible(self, platform: PlatformUploader, account: Account) -> Account:
+        """Renew ahead of time; where that cannot be done just now, a token that still works is good enough."""
+        try:
+            return self._refresh(platform, account)
+        except PlatformError as error:
+            if error.fault is not Fault.TRANSIENT or account.access_expires_at <= self._clock.now():
+                raise
+            return account
 
     def _account(self, name: AccountName) -> Account:
         account: Account | None = self._bus.read(lambda unit: unit.account(name))
