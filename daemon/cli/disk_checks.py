@@ -1,4 +1,4 @@
-"""The doctor's look at files: state folder, database, keys, media. It writes nothing."""
+"""The doctor's look at files: state folder, database, keys, media. All read-only."""
 
 import os
 import shutil

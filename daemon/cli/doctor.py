@@ -25,7 +25,7 @@ def register(app: typer.Typer) -> None:
 def doctor(ctx: typer.Context, as_json: Json = False) -> None:
     """Check configuration, disk, database, broker, TikTok and clock; exits with 0 if nothing fails.
 
-    It changes nothing and can run beside the daemon.
+    It changes no data and can run beside the daemon.
 
     Example: tokd doctor
     """
