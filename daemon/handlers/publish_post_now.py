@@ -10,12 +10,14 @@ from daemon.domain.post import Trigger, advance
 from daemon.domain.times import iso
 from daemon.handlers.context import Context
 from daemon.handlers.reschedule_post import refuse_unless_possible
+from daemon.handlers.schedule_post import DEFAULT_PLATFORM
 
 
 def handle(command: PublishPostNow, context: Context) -> dict[str, Any]:
     """Make the post, or the account's next one, due now. Raises Rejected: no_such_post, already_final, too_late."""
     if (command.post is None) == (command.account is None):
         raise Rejected(Code.BAD_FIELD, "give either post or account", field="args.post")
+    context.platform(DEFAULT_PLATFORM)  # first: without credentials that is what a person must know
     if command.post is not None:
         post = context.require_post(command.post)
     else:
