@@ -22,11 +22,14 @@ from sqlalchemy import (
 from adapters.storage import rows
 from adapters.storage.statements import (
     ACCOUNT,
+    ADD_POST,
     ALL_DUE,
     ATTEMPT,
+    ATTEMPT_BY_NUMBER,
     BARRED,
     CLAIMABLE,
     DUE,
+    DUPLICATES,
     FOLLOWABLE,
     HAND,
     HELD,
@@ -76,7 +79,7 @@ class PostsMixin:
 
     def add_post(self, post: Post) -> None:
         """Store a new post."""
-        self._db.execute(insert(POST).values(rows.post_values(post)))
+        self._db.execute(ADD_POST, rows.post_values(post))
 
     def save_post(self, post: Post) -> None:
         """Store a changed post, unless somebody has changed it since it was read."""
@@ -191,18 +194,13 @@ class PostsMixin:
 
     def duplicates(self, account: AccountName, sha256: str, since: datetime) -> list[PostId]:
         """Return posts of this account with the same file that are open or have been published since."""
-        query = select(POST.c.id).where(
-            POST.c.account == account,
-            POST.c.sha256 == sha256,
-            POST.c.state.not_in([State.CANCELLED.value, State.FAILED.value]),
-            or_(POST.c.finished_at.is_(None), POST.c.finished_at >= rows.micros(since)),
-        )
-        return [PostId(key) for key in self._db.execute(query.limit(5)).scalars()]
+        found = {"account": account, "sha256": sha256, "since": rows.micros(since)}
+        return [PostId(key) for key in self._db.execute(DUPLICATES, found).scalars()]
 
     def attempt(self, post_id: PostId, number: int) -> Attempt | None:
         """Return one attempt."""
-        query = select(ATTEMPT).where(ATTEMPT.c.post == post_id, ATTEMPT.c.number == number)
-        row = self._db.execute(query).mappings().first()
+        found = {"key": post_id, "place": number}
+        row = self._db.execute(ATTEMPT_BY_NUMBER, found).mappings().first()
         return rows.attempt_of(row) if row else None  # type: ignore[arg-type]
 
     def attempts(self, post_id: PostId) -> list[Attempt]:

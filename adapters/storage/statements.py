@@ -26,6 +26,8 @@ ATTEMPT = Row.metadata.tables["attempt"]
 ACCOUNT = Row.metadata.tables["account"]
 COMMAND = Row.metadata.tables["command"]
 OUTBOX = Row.metadata.tables["outbox"]
+CALL = Row.metadata.tables["call"]
+FLAG = Row.metadata.tables["flag"]
 
 HAND = sorted(state.value for state in IN_HAND)
 FOLLOWED = [
@@ -115,3 +117,28 @@ DROP_UNSENT_STATE = delete(OUTBOX).where(
 LAST_SEQUENCE = select(func.max(OUTBOX.c.sequence)).where(
     OUTBOX.c.node == NODE, OUTBOX.c.sequence.is_not(None)
 )
+ADD_POST = insert(POST)
+DUPLICATES = (
+    select(POST.c.id)
+    .where(
+        POST.c.account == bindparam("account"),
+        POST.c.sha256 == bindparam("sha256"),
+        POST.c.state.not_in([State.CANCELLED.value, State.FAILED.value]),
+        or_(POST.c.finished_at.is_(None), POST.c.finished_at >= bindparam("since")),
+    )
+    .limit(5)
+)
+ATTEMPT_BY_NUMBER = select(ATTEMPT).where(
+    ATTEMPT.c.post == bindparam("key"), ATTEMPT.c.number == bindparam("place")
+)
+FLAG_BY_NAME = select(FLAG.c.value).where(FLAG.c.node == NODE, FLAG.c.name == bindparam("key"))
+CALLS_SINCE = (
+    select(CALL.c.at)
+    .where(
+        CALL.c.account == bindparam("who"),
+        CALL.c.endpoint == bindparam("call"),
+        CALL.c.at > bindparam("since"),
+    )
+    .order_by(CALL.c.at)
+)
+ADD_CALL = insert(CALL)

@@ -12,16 +12,20 @@ from adapters.storage.posts import PostsMixin
 from adapters.storage.statements import (
     ACCOUNT,
     ACCOUNT_BY_NAME,
+    ADD_CALL,
     ADD_COMMAND,
     ADD_OUTBOX,
+    CALL,
+    CALLS_SINCE,
     COMMAND,
     DROP_UNSENT_STATE,
     FIND_COMMAND,
     FINISH_COMMAND,
+    FLAG,
+    FLAG_BY_NAME,
     LAST_SEQUENCE,
     OUTBOX,
 )  # fmt: skip
-from adapters.storage.tables import Row
 from daemon.domain.account import Account
 from daemon.domain.errors import TokdError
 from daemon.domain.events import Event, as_cloudevent, as_json
@@ -29,9 +33,6 @@ from daemon.domain.ids import AccountName, Actor, NodeName
 from daemon.domain.platform import Endpoint
 from daemon.domain.wire import Request
 from daemon.ports import Outgoing, StoredCommand
-
-CALL = Row.metadata.tables["call"]
-FLAG = Row.metadata.tables["flag"]
 
 
 class SqlUnit(PostsMixin):
@@ -42,6 +43,7 @@ class SqlUnit(PostsMixin):
         self._node = node
         self._has_reader = has_reader  # a broker will acknowledge the outbox; else its rows count as sent
         self._sequence: int | None = None
+        self._flags: dict[str, str | None] = {}
 
     def find_command(self, actor: Actor, command_id: str) -> StoredCommand | None:
         """Return the command this actor sent under this id."""
@@ -107,15 +109,13 @@ class SqlUnit(PostsMixin):
 
     def calls_since(self, account: AccountName, endpoint: Endpoint, since: datetime) -> list[datetime]:
         """Return the recorded calls, oldest first."""
-        query = select(CALL.c.at).where(
-            CALL.c.account == account, CALL.c.endpoint == endpoint.value, CALL.c.at > rows.micros(since)
-        )
-        found = (rows.instant(at) for at in self._db.execute(query.order_by(CALL.c.at)).scalars())
+        window = {"who": account, "call": endpoint.value, "since": rows.micros(since)}
+        found = (rows.instant(at) for at in self._db.execute(CALLS_SINCE, window).scalars())
         return [at for at in found if at is not None]
 
     def record_call(self, account: AccountName, endpoint: Endpoint, at: datetime) -> None:
         """Remember a call for the local budget."""
-        self._db.execute(insert(CALL).values(account=account, endpoint=endpoint.value, at=rows.micros(at)))
+        self._db.execute(ADD_CALL, {"account": account, "endpoint": endpoint.value, "at": rows.micros(at)})
 
     def drop_calls(self, before: datetime) -> None:
         """Forget calls that no window can reach any more."""
@@ -123,11 +123,14 @@ class SqlUnit(PostsMixin):
 
     def flag(self, name: str) -> str | None:
         """Return a flag of this node."""
-        query = select(FLAG.c.value).where(FLAG.c.node == self._node, FLAG.c.name == name)
-        return self._db.execute(query).scalar()
+        if name not in self._flags:
+            found = {"node": self._node, "key": name}
+            self._flags[name] = self._db.execute(FLAG_BY_NAME, found).scalar()
+        return self._flags[name]
 
     def set_flag(self, name: str, value: str | None) -> None:
         """Set or clear a flag of this node."""
+        self._flags[name] = value
         self._db.execute(delete(FLAG).where(FLAG.c.node == self._node, FLAG.c.name == name))
         if value is not None:
             self._db.execute(insert(FLAG).values(node=self._node, name=name, value=value))
