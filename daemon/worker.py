@@ -21,7 +21,10 @@ def supervised_thread(name: str, run: Callable[[], None], supervisor: Supervisor
 
 
 class WorkerPool:
-    """A fixed number of workers for deliveries, and one apart for short work, so that no upload delays a status read."""
+    """A fixed number of workers for deliveries, and others apart for media checks and for short work.
+
+    So that no upload delays a status read, and a hundred files that are being scheduled delay no post that is due.
+    """
 
     def __init__(
         self, size: int, run: Callable[[Work], None], ended: Callable[[Work], None], supervisor: Supervisor
@@ -31,6 +34,7 @@ class WorkerPool:
         self._ended = ended
         self._supervisor = supervisor
         self._long: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
+        self._checks: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
         self._short: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._stopping = threading.Event()
@@ -40,18 +44,25 @@ class WorkerPool:
         for number in range(self._size):
             self._add(f"deliver-{number + 1}", self._long)
         for number in range(2):
+            self._add(f"check-{number + 1}", self._checks)
             self._add(f"worker-{number + 1}", self._short)
 
     def put(self, work: Work) -> None:
         """Queue work. Never blocks; the bus bounds what it claims."""
-        (self._long if isinstance(work, Deliver | InspectMedia) else self._short).put(work)
+        match work:
+            case Deliver():
+                self._long.put(work)
+            case InspectMedia():
+                self._checks.put(work)
+            case _:
+                self._short.put(work)
 
     def stop(self, deadline_s: float) -> bool:
         """Let every worker finish its step; return whether all did. Safe twice, and before start."""
         self._stopping.set()
         for _ in self._threads:
-            self._long.put(None)
-            self._short.put(None)
+            for line in (self._long, self._checks, self._short):
+                line.put(None)
         for thread in self._threads:
             thread.join(max(0.0, deadline_s / max(1, len(self._threads))))
         return not any(thread.is_alive() for thread in self._threads)

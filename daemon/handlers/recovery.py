@@ -1,7 +1,9 @@
 """A post that nobody drives any more: do what the crash table says."""
 
+from dataclasses import replace
+
 from daemon.domain.events import EventType
-from daemon.domain.post import Post, readopt
+from daemon.domain.post import Post, State, readopt
 from daemon.domain.verdicts import recover
 from daemon.domain.work import Deliver
 from daemon.handlers.attempt import lease
@@ -11,6 +13,9 @@ from daemon.handlers.decisions import carry_out
 
 def recover_post(post: Post, context: Context) -> None:
     """Put the post back, doubt it, or go on with its upload under a new fence."""
+    if post.state is State.CLAIMED:
+        # No worker has begun with it, so it cannot be what ended the daemon: this claim does not count.
+        post = replace(post, claims=max(0, post.claims - 1))
     attempt = context.unit.attempt(post.id, post.attempt) if post.attempt else None
     if attempt is not None and attempt.ended_at is not None:
         attempt = None  # of an earlier claim: this one had not begun
