@@ -69,7 +69,7 @@ def config_text(folder: Path, port: int) -> str:
         "autosave_on_changes true",
         "autosave_interval 1",
         "set_tcp_nodelay true",
-        f"max_packet_size {1024 * 1024}",
+        f"max_packet_size {16 * 1024 * 1024}",  # as much as we take, to say `too_large`
         "max_queued_messages 10000",
         "sys_interval 0",
         "log_dest stderr",

@@ -19,7 +19,7 @@ from adapters.mqtt.settings import MqttSettings
 from adapters.mqtt.topics import Topics
 
 IN_FLIGHT = 20
-MAX_PACKET = 1024 * 1024
+MAX_PACKET = 16 * 1024 * 1024  # what is larger the broker drops, and its sender hears nothing of it
 
 
 @dataclass(frozen=True, slots=True)
