@@ -64,6 +64,7 @@ class _Broker:
 
 def run_daemon(loaded: Loaded, options: RunOptions, say: Callable[[str], None] = print) -> int:
     """Run the daemon until it is told to stop; return the exit code: 0, 70 after a failure, 78 for a refused start."""
+    os.umask(0o077)  # whatever is written from here on is for this user alone
     redactor = Redactor()
     settings = loaded.settings
     for secret in settings.secret_values:
@@ -205,6 +206,7 @@ class _Composition:
             except (OSError, RuntimeError) as error:
                 raise AdapterFailed(str(error)) from error
             self._add("simulator", lambda: None, child.stop)
+            self._parts["simulator"] = lambda: {"ok": child.pid is not None, "url": child.url}
             base, authorize = child.url, f"{child.url}/v2/auth/authorize/"
             key, secret = CLIENT_KEY, CLIENT_SECRET
         return TikTokUploader(

@@ -14,10 +14,11 @@ from sqlalchemy import (
     not_,
     or_,
     select,
+    text,
     update,
 )  # fmt: skip
 
-from adapters.storage.tables import Row
+from adapters.storage.tables import UNSENT_STATE, Row
 from daemon.domain.account import Login
 from daemon.domain.post import IN_HAND, LateRule, Source, State
 
@@ -109,10 +110,7 @@ FIND_COMMAND = select(COMMAND).where(
 )
 ADD_OUTBOX = insert(OUTBOX).returning(OUTBOX.c.row)
 DROP_UNSENT_STATE = delete(OUTBOX).where(
-    OUTBOX.c.node == NODE,
-    OUTBOX.c.sent_at.is_(None),
-    OUTBOX.c.kind == "state",
-    OUTBOX.c.address == bindparam("path"),
+    OUTBOX.c.node == NODE, OUTBOX.c.address == bindparam("path"), text(UNSENT_STATE)
 )
 LAST_SEQUENCE = select(func.max(OUTBOX.c.sequence)).where(
     OUTBOX.c.node == NODE, OUTBOX.c.sequence.is_not(None)

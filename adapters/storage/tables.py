@@ -23,6 +23,10 @@ def _index(name: str, *columns: str, where: str | None = None, unique: bool = Fa
     return Index(name, *columns, unique=unique, **options)
 
 
+# Written out in queries too: SQLite uses a partial index only where it can see the same words.
+UNSENT_STATE = "sent_at IS NULL AND kind = 'state'"
+
+
 class Row(SQLModel):
     """The parent of all tables."""
 
@@ -202,6 +206,7 @@ class OutboxRow(Row, table=True):
     __table_args__ = (
         _index("outbox_unsent", "node", "row", where="sent_at IS NULL"),
         _index("outbox_sequence", "node", "sequence", unique=True, where="sequence IS NOT NULL"),
+        _index("outbox_unsent_state", "node", "address", where=UNSENT_STATE),
         _index("outbox_age", "created_at"),
         # A row number is never given twice: a late acknowledgement must not mark another message as sent.
         {"sqlite_strict": True, "sqlite_autoincrement": True},

@@ -109,6 +109,14 @@ def upgrade() -> None:
         postgresql_where=sa.text("sequence IS NOT NULL"),
     )
     op.create_index(
+        "outbox_unsent_state",
+        "outbox",
+        ["node", "address"],
+        unique=False,
+        sqlite_where=sa.text("sent_at IS NULL AND kind = 'state'"),
+        postgresql_where=sa.text("sent_at IS NULL AND kind = 'state'"),
+    )
+    op.create_index(
         "outbox_unsent",
         "outbox",
         ["node", "row"],
