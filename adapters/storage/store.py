@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DatabaseError, DBAPIError
 
-from adapters.storage.migrate import migrate
+from adapters.storage.migrate import migrate, refuse_newer, revision_of_file
 from adapters.storage.unit import SqlUnit
 from daemon.domain.errors import StartRefused, StorageFailed, StorageFull
 from daemon.domain.ids import NodeName
@@ -34,13 +34,25 @@ class SqlStore:
     def open(self) -> None:
         """Migrate, check and open. Raises StartRefused for a newer, damaged or unreachable database."""
         try:
+            self._refuse_newer_file()
             self._engine = make_engine(self._url)
             migrate(self._engine)
             self._connection = self._engine.connect()
-        except DatabaseError as error:
+        except (DatabaseError, sqlite3.DatabaseError) as error:
+            self.close()
+            cause = error.orig if isinstance(error, DatabaseError) else error
             raise StartRefused(
-                f"the database cannot be opened: {error.orig}. Nothing was changed; see `tokd doctor`"
+                f"the database cannot be opened: {cause}. Nothing was changed; see `tokd doctor`"
             ) from None
+        except BaseException:
+            self.close()
+            raise
+
+    def _refuse_newer_file(self) -> None:
+        # Before the engine opens it: the pragmas of a connection write to a file that is not in WAL mode.
+        parsed = make_url(self._url)
+        if parsed.get_backend_name() == "sqlite" and parsed.database and not parsed.query:
+            refuse_newer(revision_of_file(Path(parsed.database)))
 
     @contextmanager
     def transaction(self) -> Iterator[SqlUnit]:
