@@ -75,6 +75,7 @@ class Daemon:
             **FAST,
             **(settings or {}),
         }
+        self.options: tuple[str, ...] = ()  # of `tokd run`
         self.process: subprocess.Popen[bytes] | None = None
         self.log = folder / "daemon.log"
 
@@ -97,7 +98,8 @@ class Daemon:
         }
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "daemon", "run"], cwd=self.folder, env=environ | {"PYTHONPATH": str(self.root)},
+                [sys.executable, "-m", "daemon", "run", *self.options],
+                cwd=self.folder, env=environ | {"PYTHONPATH": str(self.root)},
                 stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True,
             )  # fmt: skip
         if wait:
