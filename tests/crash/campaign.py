@@ -28,6 +28,7 @@ class Order:
 
     expected: Ordered
     args: dict[str, Any]
+    due: datetime
 
 
 @dataclass
@@ -71,14 +72,16 @@ class Campaign:
             else:
                 size = TWO_CHUNKS if self.random.random() < 0.1 else SMALL
                 args["media"], expected = self.stage.clip(self.daemon, size)
-            self.orders.append(Order(expected, args))
+            self.orders.append(Order(expected, args, due))
         self.tally.posts = len(self.orders)
 
     def send_unanswered(self) -> int:
-        """Send every order that has no final reply, under its own id; return how many there were."""
+        """Send every order of the next half minute that has no final reply; return how many there are in all."""
         waiting = [order for order in self.orders if self.caller.final(order.expected.command) is None]
+        soon = datetime.now(UTC) + timedelta(seconds=30)
         for order in waiting:
-            self.caller.send("post/schedule", order.args, id=order.expected.command)
+            if order.due < soon:
+                self.caller.send("post/schedule", order.args, id=order.expected.command)
         return len(waiting)
 
     def insist(self) -> None:

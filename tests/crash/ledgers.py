@@ -60,7 +60,9 @@ class Books:
         self._inits: dict[int | str, list[dict[str, Any]]] = {}
         for init in ledger["inits"]:
             source = init["source_info"]
-            self._inits.setdefault(source.get("video_url") or source.get("video_size"), []).append(init)
+            photo = next(iter(source.get("photo_images", ())), None)
+            key = photo or source.get("video_url") or source.get("video_size")
+            self._inits.setdefault(key, []).append(init)
         self._publishes = Counter(row["publish_id"] for row in ledger["publishes"])
         self._sha256 = {row["publish_id"]: row["sha256"] for row in ledger["publishes"]}
         self._touched = {row["publish_id"] for row in ledger["ranges"]}

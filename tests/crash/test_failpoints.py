@@ -101,9 +101,10 @@ def run(stage: Stage, tmp_path: Path, request: pytest.FixtureRequest) -> Iterato
     """Order a file of two chunks, or an address where the test asks for one, for an account."""
     wish = getattr(request, "param", {})
     daemon = stage.daemon(tmp_path / "daemon")
-    if wish.get("url"):
+    source: dict[str, Any]
+    if "address" in wish:
         order = stage.address()
-        source = {"url": order.url}
+        source = {"url": order.url} if wish["address"] == "url" else {"photos": [order.url]}
     else:
         name, order = stage.clip(daemon, TWO_CHUNKS)
         source = {"media": name}
@@ -133,6 +134,29 @@ def test_a_file_is_published_once_after_a_crash_at(point: str, run: Run) -> None
     assert len(outcome.books.inits_of(run.order)) == INITS.get(point, 1)
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "inits"),
+    [
+        ("attempt.after_start", "init.after_commit", 1),
+        ("init.after_call", "init.after_call", 3),
+        ("upload.after_chunk", "commit.before_call", 1),
+        ("commit.before_call", "commit.after_call", 1),
+        ("commit.after_commit", "status.after_call", 1),
+        ("inbox.after_commit", "inbox.before_commit", 1),
+    ],
+)
+def test_a_file_is_published_once_after_a_second_crash_on_the_way_back(
+    first: str, second: str, inits: int, run: Run
+) -> None:
+    run.crash(spec_of(first))
+    run.crash(spec_of(second))
+    run.go_on("post.published")
+    outcome = run.finish()
+    assert outcome.findings.wrong == {}
+    assert outcome.findings.uncertain == []
+    assert len(outcome.books.inits_of(run.order)) == inits
+
+
 def test_a_status_read_that_a_crash_cut_off_is_made_anew_at_once(run: Run) -> None:
     run.crash(spec_of("status.before_call"))
     published = run.go_on("post.published")
@@ -143,8 +167,18 @@ def test_a_status_read_that_a_crash_cut_off_is_made_anew_at_once(run: Run) -> No
 
 
 @pytest.mark.parametrize("point", PULL_POINTS)
-@asked(url=True)
+@asked(address="url")
 def test_a_pulled_post_is_never_begun_twice_after_a_crash_at(point: str, run: Run) -> None:
+    check_that_nothing_is_begun_twice(point, run)
+
+
+@pytest.mark.parametrize("point", ["init.before_call", "init.after_call", "init.after_commit"])
+@asked(address="photos")
+def test_photos_are_never_begun_twice_after_a_crash_at(point: str, run: Run) -> None:
+    check_that_nothing_is_begun_twice(point, run)
+
+
+def check_that_nothing_is_begun_twice(point: str, run: Run) -> None:
     unknowable = point in {"init.before_call", "init.after_call"}
     run.crash(spec_of(point))
     run.go_on("post.uncertain" if unknowable else "post.published")
