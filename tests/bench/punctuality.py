@@ -40,17 +40,27 @@ class Bench:
         self.store = SqlStore(f"sqlite:///{folder}/bench.db", NodeName("main"), has_broker=True)
         self.timer = ApschedulerTimer()
         rules = Rules(
-            node=NodeName("main"), boot="bench", version="0", started_at=self.clock.now(), policy=Policy(claim_ahead=100_000),
-            platforms={}, media=None, vault=None, ids=RandomIds(), random=random.random, health=dict, has_broker=True,  # type: ignore[arg-type]
-        )  # fmt: skip
+            node=NodeName("main"),
+            boot="bench",
+            version="0",
+            started_at=self.clock.now(),
+            policy=Policy(claim_ahead=100_000),
+            platforms={},
+            media=None,
+            vault=None,
+            ids=RandomIds(),
+            random=random.random,
+            health=dict,
+            has_broker=True,  # type: ignore[arg-type]
+        )
         self.bus = CoreBus(self.store, self.clock, self.timer, rules, self, self.take)  # type: ignore[arg-type]
         self.bus.start()
         now = self.clock.now()
-        self.bus.read(lambda unit: [unit.save_account(_account(n, now)) for n in range(accounts)])
+        self.bus.read(lambda unit: [unit.save_account(an_account(n, now)) for n in range(accounts)])
         far = now + timedelta(days=30)
         for start in range(0, waiting, 5000):
             self.seed(
-                [_post(f"w{start + n}", start + n, far, now) for n in range(min(5000, waiting - start))]
+                [a_post(f"w{start + n}", start + n, far, now) for n in range(min(5000, waiting - start))]
             )
         self.timer.start(lambda: self.bus.tell(ClockTicked()), lambda: None)
 
@@ -84,20 +94,44 @@ class Bench:
         self.bus.stop(10)
 
 
-def _account(number: int, now: datetime) -> Account:
+def an_account(number: int, now: datetime) -> Account:
     return Account(
-        name=AccountName(f"a{number}"), platform="tiktok", open_id=f"o{number}", scopes=(), access_token="", refresh_token="",
-        access_expires_at=now + timedelta(days=1), refresh_expires_at=now + timedelta(days=300), login=Login.OK, linked_at=now,
-    )  # fmt: skip
+        name=AccountName(f"a{number}"),
+        platform="tiktok",
+        open_id=f"o{number}",
+        scopes=(),
+        access_token="",
+        refresh_token="",
+        access_expires_at=now + timedelta(days=1),
+        refresh_expires_at=now + timedelta(days=300),
+        login=Login.OK,
+        linked_at=now,
+    )
 
 
-def _post(key: str, number: int, due_at: datetime, now: datetime) -> Post:
+def a_post(key: str, number: int, due_at: datetime, now: datetime) -> Post:
     return Post(
-        id=PostId(f"p_{key}"), node=NodeName("main"), account=AccountName(f"a{number % 1000}"), platform="tiktok", mode=Mode.DIRECT,
-        kind=Kind.VIDEO, source=Source.FILE, media=("clip.mp4",), facts=None, description=Description(privacy="SELF_ONLY"),
-        consent=Consent(who="me", actor="me", at="", through="bench"), due_at=due_at, zone="UTC", late_rule=LateRule.HOLD,
-        late_after_s=3600, state=State.SCHEDULED, state_since=now, created_at=now, command_id="", wake_at=due_at,
-    )  # fmt: skip
+        id=PostId(f"p_{key}"),
+        node=NodeName("main"),
+        account=AccountName(f"a{number % 1000}"),
+        platform="tiktok",
+        mode=Mode.DIRECT,
+        kind=Kind.VIDEO,
+        source=Source.FILE,
+        media=("clip.mp4",),
+        facts=None,
+        description=Description(privacy="SELF_ONLY"),
+        consent=Consent(who="me", actor="me", at="", through="bench"),
+        due_at=due_at,
+        zone="UTC",
+        late_rule=LateRule.HOLD,
+        late_after_s=3600,
+        state=State.SCHEDULED,
+        state_since=now,
+        created_at=now,
+        command_id="",
+        wake_at=due_at,
+    )
 
 
 def _apscheduler_burst(count: int, at: datetime) -> list[float]:
@@ -110,9 +144,10 @@ def _apscheduler_burst(count: int, at: datetime) -> list[float]:
             done.set()
 
     scheduler = BackgroundScheduler(
-        executors={"default": ThreadPoolExecutor(10)}, timezone=UTC,
+        executors={"default": ThreadPoolExecutor(10)},
+        timezone=UTC,
         job_defaults={"misfire_grace_time": None, "coalesce": True},
-    )  # fmt: skip
+    )
     scheduler.start()
     for _ in range(count):
         scheduler.add_job(job, "date", run_date=at)
@@ -134,7 +169,7 @@ def main() -> None:
             lone: list[float] = []
             for turn in range(60):
                 now = bench.clock.now()
-                lone += bench.run([_post(f"l{turn}", turn, now + timedelta(milliseconds=60), now)])
+                lone += bench.run([a_post(f"l{turn}", turn, now + timedelta(milliseconds=60), now)])
                 bench.bus.read(
                     lambda unit: unit._db.exec_driver_sql(
                         "UPDATE post SET state='cancelled', wake_at=NULL WHERE state='claimed'"
@@ -142,7 +177,7 @@ def main() -> None:
                 )
             now = bench.clock.now()
             at = now + timedelta(seconds=2)
-            burst = bench.run([replace(_post(f"b{n}", n, at, now)) for n in range(1000)])
+            burst = bench.run([replace(a_post(f"b{n}", n, at, now)) for n in range(1000)])
             bench.close()
         name = f"with {waiting} waiting"
         tell(
