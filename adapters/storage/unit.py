@@ -44,6 +44,7 @@ class SqlUnit(PostsMixin):
         self._has_reader = has_reader  # a broker will acknowledge the outbox; else its rows count as sent
         self._sequence: int | None = None
         self._flags: dict[str, str | None] = {}
+        self._accounts: dict[AccountName, Account | None] = {}
 
     def find_command(self, actor: Actor, command_id: str) -> StoredCommand | None:
         """Return the command this actor sent under this id."""
@@ -92,8 +93,10 @@ class SqlUnit(PostsMixin):
 
     def account(self, name: AccountName) -> Account | None:
         """Return one account."""
-        row = self._db.execute(ACCOUNT_BY_NAME, {"key": name}).mappings().first()
-        return rows.account_of(row) if row else None  # type: ignore[arg-type]
+        if name not in self._accounts:
+            row = self._db.execute(ACCOUNT_BY_NAME, {"key": name}).mappings().first()
+            self._accounts[name] = rows.account_of(row) if row else None  # type: ignore[arg-type]
+        return self._accounts[name]
 
     def accounts(self) -> list[Account]:
         """Return all accounts by name."""
@@ -102,6 +105,7 @@ class SqlUnit(PostsMixin):
 
     def save_account(self, account: Account) -> None:
         """Store a new or changed account."""
+        self._accounts[account.name] = account
         values = rows.account_values(account)
         done = self._db.execute(update(ACCOUNT).where(ACCOUNT.c.name == account.name).values(values))
         if done.rowcount == 0:
