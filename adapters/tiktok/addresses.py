@@ -6,7 +6,10 @@ from urllib.parse import urlsplit
 
 _HOST = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
 _QUERY = re.compile(r"(https?://[^\s?#\"']+)[?#][^\s\"']*", re.IGNORECASE)
-_TOKEN = re.compile(r"\b(?:act|rft|clt)\.[^\s\"',;&]+|\bBearer\s+[^\s\"',;&]+", re.IGNORECASE)
+_TOKEN = re.compile(
+    r"\b(?:act|rft|clt)\.[^\s\"',;&]+|\bBearer\s+[^\s\"',;&]+|\bupload_token\W{1,4}[^\s\"',;&]+",
+    re.IGNORECASE,
+)
 _LONGEST = 300  # letters of foreign text kept in a message
 
 
