@@ -122,13 +122,16 @@ class Delivery:
             if file is not None:
                 file.close()
 
-    def _open_file(self, post: Post) -> OpenMedia | None:
+    def _open_file(self, post: Post, *, is_committed: bool = False) -> OpenMedia | None:
         if post.facts is None:
             return None
         try:
             return self._tools.media.open(post.facts)
         except Rejected as refusal:
             self._stop_if_asked()
+            if is_committed:
+                # The last chunk may still be on its way: without the file nobody can send it again and be sure.
+                self._doubt(PlatformError(Fault.UNKNOWN_OUTCOME, refusal.code.value, refusal.message))
             self._refuse(refusal.problems[0].code if refusal.problems else refusal.code.value, refusal)
             raise StaleAttempt("refused") from None
 
@@ -312,7 +315,7 @@ class Delivery:
                     PlatformError(Fault.UNKNOWN_OUTCOME, "upload_url_expired", "the upload address is over")
                 )
             raise UploadUrlDead(Fault.TRANSIENT, "upload_url_expired", "the upload address is over")
-        file = self._open_file(post)
+        file = self._open_file(post, is_committed=is_committed)
         if file is None or post.facts is None:
             raise PlatformError(Fault.TRANSIENT, "interrupted", "there is no file to go on with")
         plan = Plan(attempt.size, attempt.chunk_size, attempt.chunk_count)
