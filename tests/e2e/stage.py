@@ -31,6 +31,7 @@ BUSY = {
 # 12 MB are two pieces then, 16 MB three.
 SMALL_CHUNKS = {"tiktok.single_chunk_max": "10000000", "tiktok.chunk_size": "5000000"}
 
+_KINDS = {"inits": "init", "ranges": "range", "files": "file", "publishes": "publish", "refreshes": "refresh"}
 _numbers = itertools.count(1)
 
 
@@ -100,8 +101,15 @@ class Stage:
         return self.schedule(account, media=None, photos=[f"{VERIFIED}1.jpg", f"{VERIFIED}2.jpg"], **args)
 
     def seen(self, kind: str, account: str) -> list[dict[str, Any]]:
-        """Return the simulator's ledger entries of one kind for one user."""
-        return [entry for entry in self.simulator.ledger()[kind] if entry["account"] == account]
+        """Return the simulator's ledger entries of one kind for one user, from its file: the console would send all."""
+        mine = f'"account": "{account}"'.encode()
+        lines = (self.folder / "simulator" / "ledger.jsonl").read_bytes().splitlines()
+        rows = [json.loads(line) for line in lines if mine in line or b'"kind": "retraction"' in line]
+        found = [row for row in rows if row["kind"] == _KINDS[kind]]
+        gone = (
+            {row["publish_id"] for row in rows if row["kind"] == "retraction"} if kind == "publishes" else ()
+        )
+        return [row for row in found if row.get("publish_id") not in gone]
 
     def events_of(self, post: str) -> list[str]:
         """Return the types of a post's events in order, without progress."""
