@@ -61,12 +61,12 @@ def test_two_nodes_never_claim_the_same_post_or_account(open_store: Callable[...
     for round_ in range(ROUNDS):
         with stores[0].transaction() as unit:
             for name in accounts:
-                shared = {"account": AccountName(name), "due_at": NOW - timedelta(seconds=1)}
-                unit.add_post(an_address_post(f"p_{round_}_{name}_url", **shared))
-                unit.add_post(a_post(f"p_{round_}_{name}_main", account=AccountName(name)))
-                unit.add_post(
-                    a_post(f"p_{round_}_{name}_other", account=AccountName(name), node=NodeName("other"))
-                )
+                # In every other round both nodes want the same post, else each wants a file of its own.
+                account, due_at = AccountName(name), NOW - timedelta(seconds=2 * (round_ % 2))
+                unit.add_post(an_address_post(f"p_{round_}_{name}_url", account=account, due_at=due_at))
+                for node in ("main", "other"):
+                    own = {"node": NodeName(node), "due_at": NOW - timedelta(seconds=1)}
+                    unit.add_post(a_post(f"p_{round_}_{name}_{node}", account=account, **own))
         claims: list[list[tuple[str, int]]] = [[], []]
 
         errors = together([claimer(store, found) for store, found in zip(stores, claims, strict=True)])
