@@ -57,7 +57,8 @@ class Jobs:
     def _inspect(self, work: InspectMedia) -> None:
         facts, refusal = None, None
         try:
-            facts = self.tools.media.inspect(work.name)
+            # Another order of the same file may have waited in the same line: it has been checked by now.
+            facts = self.tools.media.recall(work.name) or self.tools.media.inspect(work.name)
         except Rejected as error:
             refusal = error
         if self.tools.stopping.is_set() and facts is None:

@@ -31,10 +31,18 @@ PATIENCE_S = 45.0
 
 
 class Stage:
-    """Made once for a module; every test gets a daemon folder, topics and a client id of its own."""
+    """Made once for a module; every test gets a daemon folder, topics and a client id of its own.
+
+    With `persistence` the broker survives a kill: it writes all it has to disk at every message, which is slow.
+    """
 
     def __init__(
-        self, folder: Path, accounts: tuple[str, ...] = ("demo",), *, root: Path | None = None
+        self,
+        folder: Path,
+        accounts: tuple[str, ...] = ("demo",),
+        *,
+        root: Path | None = None,
+        persistence: bool = False,
     ) -> None:
         self.folder = folder
         self._root = {"root": root} if root else {}
@@ -42,7 +50,7 @@ class Stage:
         users = [part for name in accounts for part in ("--user", name)]
         self.simulator = Simulator(folder / "simulator", *users)
         self.simulator.post("settings", UNLIMITED)
-        self.broker = Broker(folder / "broker", persistence=True)
+        self.broker = Broker(folder / "broker", persistence=persistence)
         self.broker.start()
         self._clips: dict[int, bytes] = {}
         self._template = folder / "template"

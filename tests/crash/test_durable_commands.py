@@ -188,7 +188,8 @@ def test_every_command_is_answered_and_has_its_effect_once_while_the_daemon_is_k
             rounds[number].set()
             if number == ROUNDS - 1:
                 break
-            threading.Event().wait(chance.uniform(0.05, 0.6))  # in the middle of the round
+            wait_for_an_answer(senders)
+            threading.Event().wait(chance.uniform(0, 0.4))  # in the middle of the round
             daemon.kill()
             open_at_kills.append(sum(len(sender.book.orders) - len(sender.book.finals) for sender in senders))
             daemon.start(wait=False)
@@ -212,6 +213,11 @@ def test_every_command_is_answered_and_has_its_effect_once_while_the_daemon_is_k
             event.set()
         daemon.kill()
         stage.close()
+
+
+def wait_for_an_answer(senders: list[Sender]) -> None:
+    known = sum(sender.book.replies for sender in senders)
+    wait_until(lambda: sum(sender.book.replies for sender in senders) > known, 30, what="an answer")
 
 
 def is_ready_or_dead(daemon: Daemon) -> bool:

@@ -18,7 +18,7 @@ ACCOUNTS = tuple(f"creator-{number}" for number in range(1, 6))
 def test_no_post_is_lost_or_doubled_by_kills_at_random_moments(tmp_path: Path) -> None:
     posts = max(20, KILLS * 100 // 60)
     print(f"seed {SEED}, {KILLS} kills, {posts} posts")
-    stage = Stage(tmp_path, ACCOUNTS)
+    stage = Stage(tmp_path, ACCOUNTS, persistence=True)
     daemon = stage.daemon(tmp_path / "daemon")
     caller = stage.caller(daemon, session_s=3600)
     begun = time.monotonic()

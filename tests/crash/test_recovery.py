@@ -65,3 +65,16 @@ def test_a_due_post_does_not_wait_for_media_checks() -> None:
     finally:
         gate.set()
         pool.stop(10)
+
+
+def test_one_file_ordered_many_times_at_once_is_checked_once_by_each_checker_at_most(tmp_path: Path) -> None:
+    with Core(tmp_path) as core:
+        core.media.put("clip.mp4", checked=False)
+        core.media.gate = threading.Event()
+        at = (core.clock.now() + timedelta(days=1)).isoformat()
+        args = {"account": "ada", "privacy": "SELF_ONLY", "media": "clip.mp4", "at": at}
+        calls = [core.submit("post/schedule", args) for _ in range(20)]
+        assert [call.first()["status"] for call in calls] == ["accepted"] * 20
+        core.media.gate.set()
+        assert [call.final()["status"] for call in calls] == ["done"] * 20
+        assert len(core.media.inspections) <= 2
