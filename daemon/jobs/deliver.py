@@ -34,10 +34,19 @@ from daemon.jobs.tokens import TokenDesk
 from daemon.ports import Bus, Clock, MediaProbe, OpenMedia, PlatformUploader, Vault
 
 PROGRESS_S = 1.0
+RESYNCS = 3
 
 
 class Stopped(Exception):
     """The daemon is stopping: leave the post where it is."""
+
+
+class _Behind(Exception):
+    """The host has less than we believed it to have."""
+
+    def __init__(self, stored: int) -> None:
+        super().__init__(stored)
+        self.stored = stored
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,9 +200,18 @@ class Delivery:
 
     def _send(self, upload: _Upload, first_chunk: int) -> None:
         last = upload.plan.count - 1
-        for index in range(first_chunk, last):
-            self._send_chunk(upload, index)
-        self._commit(upload)
+        for _ in range(RESYNCS):
+            try:
+                for index in range(first_chunk, last):
+                    self._send_chunk(upload, index)
+                self._commit(upload)
+            except _Behind as host:
+                first_chunk = host.stored // upload.plan.chunk_size
+            else:
+                return
+        raise PlatformError(
+            Fault.TRANSIENT, "range_mismatch", "the upload host keeps losing what it has taken"
+        )
 
     def _send_chunk(self, upload: _Upload, index: int) -> None:
         """Send one chunk that is not the last, as often as the rules allow; nothing can publish yet."""
@@ -230,7 +248,14 @@ class Delivery:
             return False
         if answer.verdict is Verdict.FAILED:
             self._adopt(answer)
+        self._check_not_behind(upload, index, answer)
         return answer.stored_bytes is not None and answer.stored_bytes > upload.plan.span(index)[1]
+
+    @staticmethod
+    def _check_not_behind(upload: _Upload, index: int, answer: StatusAnswer) -> None:
+        """Raise _Behind where the host lacks bytes before chunk `index`: it would refuse that chunk for ever."""
+        if answer.stored_bytes is not None and answer.stored_bytes < upload.plan.span(index)[0]:
+            raise _Behind(answer.stored_bytes)
 
     def _tell_progress(self, upload: _Upload, stored: int) -> None:
         now = self._tools.clock.monotonic()
@@ -245,7 +270,7 @@ class Delivery:
             self._bus.tell(report)
 
     def _commit(self, upload: _Upload) -> None:
-        """Send the last chunk. From its intent on only reads, and this very chunk, may be repeated."""
+        """Send the last chunk. From its intent on only reads and chunks of this very upload may be repeated."""
         index = upload.plan.count - 1
         self._stop_if_asked()
         self._check_unchanged(upload)
@@ -285,6 +310,7 @@ class Delivery:
             return True
         if isinstance(error, UploadUrlDead) or self._tools.clock.now() >= upload.expires_at:
             self._doubt(error)
+        self._check_not_behind(upload, upload.plan.count - 1, answer)
         return False
 
     def _doubt(self, error: PlatformError) -> NoReturn:

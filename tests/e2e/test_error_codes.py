@@ -101,14 +101,14 @@ class Case:
         return self.name.replace("/", ".")[:64]
 
 
-def _error(endpoint: str, code: str, times: int = 1) -> tuple[dict[str, Any], ...]:
+def _error(endpoint: str, code: str, times: int = 1, status: int | None = None) -> tuple[dict[str, Any], ...]:
     if code == "rate_limit_exceeded":
         body = {"data": {}, "error": {"code": code, "message": "slowly", "log_id": "1"}}
         return (
-            {"endpoint": endpoint, "action": "status", "status": 429, "body": body, "times": times,
+            {"endpoint": endpoint, "action": "status", "status": status or 429, "body": body, "times": times,
              "headers": {"Retry-After": "1"}},
         )  # fmt: skip
-    return ({"endpoint": endpoint, "action": "error", "code": code, "times": times},)
+    return ({"endpoint": endpoint, "action": "error", "code": code, "times": times, "status": status},)
 
 
 def _make_cases() -> Iterator[Case]:
@@ -117,6 +117,7 @@ def _make_cases() -> Iterator[Case]:
         pull = "doubts" if init == "retries" else init
         yield Case(f"pull/{code}", pull, code, _error("init", code), "pull")
         yield Case(f"photo/{code}", pull, code, _error("init", code), "photo")
+        yield Case(f"soft/{code}", init, code, _error("init", code, status=200))
         yield Case(f"creator/{code}", creator, code, _error("creator_info", code))
         yield Case(f"status/{code}", status, code, _error("status", code))
     for code, behaviour in FAIL_REASONS.items():
@@ -410,6 +411,11 @@ def _check(stage: Stage, name: str) -> None:
 
 @pytest.mark.parametrize("name", _of("init"))
 def test_code_at_init_of_a_file_has_its_documented_behaviour(stage: Stage, name: str) -> None:
+    _check(stage, name)
+
+
+@pytest.mark.parametrize("name", _of("soft"))
+def test_code_with_http_200_counts_like_any_other(stage: Stage, name: str) -> None:
     _check(stage, name)
 
 

@@ -67,6 +67,7 @@ UPLOADS = {
     "both-answers-lost": _one("upload", "lose_answer", times=2),
     "first-dropped": _one("upload", "drop"),
     "last-dropped": _one("upload", "drop", after=1),
+    "first-taken-and-lost": _one("upload", "status", status=206),
     "last-twice-503": _one("upload", "status", status=503, after=1, times=2),
     "first-slow": _one("upload", "slow", seconds=3.5),
     "last-slow": _one("upload", "slow", seconds=3.5, after=1),
@@ -168,6 +169,7 @@ def lonely(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     settings = SMALL_CHUNKS | {"posts.retry_delays_s": str([0.5] * 20)}
     with staged(tmp_path_factory.mktemp("lonely"), settings) as found:
         make_clip(found.daemon.media / "clip.mp4")
+        make_clip(found.daemon.media / "two.mp4", pad_to=12 * MEGABYTE)
         make_clip(found.daemon.media / "three.mp4", pad_to=16 * MEGABYTE)
         yield found
 
@@ -434,6 +436,27 @@ def test_media_deleted_during_the_upload_is_posted_as_it_was(stage: Stage) -> No
 
 
 # -- TikTok as a whole ---------------------------------------------------------------------------------------
+
+
+def test_upload_goes_back_to_where_the_host_really_is(lonely: Stage) -> None:
+    """The host said 206 and kept nothing; it refuses the next chunk with 416."""
+    name = lonely.account()
+    lonely.fault(name, "upload", "status", status=206, after=1)
+    lonely.assert_published_once(lonely.schedule(name, media="three.mp4"), name)
+    sent = [(entry["first"] // 5_000_000, entry["status"]) for entry in lonely.seen("ranges", name)]
+    assert sent == [(0, 206), (1, 206), (2, 416), (1, 206), (2, 201)]
+    assert lonely.seen("files", name)[0]["sha256"] == _sha256(lonely.daemon.media / "three.mp4")
+
+
+def test_host_that_always_loses_what_it_takes_leads_to_doubt_and_no_second_init(lonely: Stage) -> None:
+    name = lonely.account()
+    for after in range(0, 12, 2):
+        lonely.fault(name, "upload", "status", status=206, after=after)
+    found = lonely.daemon.wait_state(
+        lonely.schedule(name, media="two.mp4"), "uncertain", "published", within_s=30
+    )
+    assert len(lonely.seen("inits", name)) == 1
+    assert found["state"] == "uncertain"
 
 
 def test_expired_upload_address_leads_to_a_new_init(lonely: Stage) -> None:
