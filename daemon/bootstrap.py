@@ -62,7 +62,7 @@ class _Broker:
     child: MosquittoChild | None
 
 
-def run_daemon(loaded: Loaded, options: RunOptions, say: Callable[[str], None] = print) -> int:
+def run_daemon(loaded: Loaded, options: RunOptions, say: Callable[[str], None] | None = None) -> int:
     """Run the daemon until it is told to stop; return the exit code: 0, 70 after a failure, 78 for a refused start."""
     os.umask(0o077)  # whatever is written from here on is for this user alone
     redactor = Redactor()
@@ -76,11 +76,15 @@ def run_daemon(loaded: Loaded, options: RunOptions, say: Callable[[str], None] =
     app = App(stopping)
     try:
         failpoints.arm(settings.daemon.failpoint)
-        on_ready = _Composition(settings, options, app, stopping, redactor, say).build()
+        on_ready = _Composition(settings, options, app, stopping, redactor, say or _print).build()
     except (StartRefused, AdapterFailed) as error:
         LOG.error("not started: %s", error)  # noqa: TRY400 - the sentence is all a person needs
         return EXIT_REFUSED
     return app.run(on_ready)
+
+
+def _print(line: str) -> None:
+    print(line, flush=True)  # noqa: T201 - what a person reads at the first run
 
 
 class _Composition:
