@@ -47,14 +47,20 @@ class PostgresServer:
             )  # fmt: skip
         wait_until(self._answers, within_s=20, what=f"PostgreSQL answers (log: {self._folder / 'log'})")
 
-    def new_database(self, template: str | None = None) -> str:
-        """Make a database, empty or as a copy of the one at the URL `template`, which nobody may be using."""
+    def new_database(self) -> str:
         self._databases += 1
         name = f"tokd_{self._databases}"
-        source = make_url(template).database if template else "template1"
         with psycopg.connect(self._where("postgres"), autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name} TEMPLATE {source} STRATEGY file_copy")
+            connection.execute(f"CREATE DATABASE {name}")
         return f"postgresql+psycopg://tokd@/{name}?host={self._folder}&port={PORT}"
+
+    def empty(self, url: str, revision: str) -> None:
+        """Forget all rows of a database and set its revision: much cheaper than a new one for each test."""
+        with psycopg.connect(self._where(str(make_url(url).database)), autocommit=True) as connection:
+            connection.execute(
+                "TRUNCATE account, attempt, call, command, flag, outbox, post RESTART IDENTITY CASCADE"
+            )
+            connection.execute("UPDATE alembic_version SET version_num = %s", (revision,))
 
     def stop(self) -> None:
         if self._process is not None:

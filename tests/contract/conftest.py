@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from adapters.storage.migrate import HEAD
 from adapters.storage.store import SqlStore
 from daemon.domain.ids import NodeName
 from tests.fakes.values import NODE
@@ -47,9 +48,9 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         path = tmp_path / "tokd.db"
         shutil.copy(request.getfixturevalue("migrated_file"), path)
         return f"sqlite:///{path}"
-    return request.getfixturevalue("postgres").new_database(
-        template=request.getfixturevalue("migrated_database")
-    )
+    url: str = request.getfixturevalue("migrated_database")
+    request.getfixturevalue("postgres").empty(url, HEAD)
+    return url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
