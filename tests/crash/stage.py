@@ -33,7 +33,7 @@ PATIENCE_S = 45.0
 class Stage:
     """Made once for a module; every test gets a daemon folder, topics and a client id of its own.
 
-    With `persistence` the broker survives a kill: it writes all it has to disk at every message, which is slow.
+    With `persistence` the broker has most of what it had after a kill.
     """
 
     def __init__(
@@ -50,7 +50,10 @@ class Stage:
         users = [part for name in accounts for part in ("--user", name)]
         self.simulator = Simulator(folder / "simulator", *users)
         self.simulator.post("settings", UNLIMITED)
-        self.broker = Broker(folder / "broker", persistence=persistence)
+        kept = ("persistence true", f"persistence_location {folder / 'broker'}/", "autosave_on_changes true")
+        # Every 20 changes: at each one it would write all it has, and do nothing else in a long campaign.
+        options = (*kept, "autosave_interval 20") if persistence else ()
+        self.broker = Broker(folder / "broker", options=options)
         self.broker.start()
         self._clips: dict[int, bytes] = {}
         self._template = folder / "template"
