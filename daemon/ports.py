@@ -247,7 +247,7 @@ class Unit(Protocol):
         """Store a new post."""
 
     def save_post(self, post: Post) -> None:
-        """Store a changed post. Raises StaleAttempt where `version` was not the next one."""
+        """Store a changed post. Raises StaleAttempt where somebody has stored a version or a fence as new."""
 
     def next_post(self, account: AccountName | None) -> Post | None:
         """Return the waiting post with the earliest time."""

@@ -15,7 +15,6 @@ class EventType(StrEnum):
     POST_DRAFTED = "post.drafted"
     POST_SCHEDULED = "post.scheduled"
     POST_RESCHEDULED = "post.rescheduled"
-    POST_CLAIMED = "post.claimed"
     POST_STARTED = "post.started"
     POST_INITIALISED = "post.initialised"
     POST_PROGRESS = "post.progress"

@@ -25,6 +25,13 @@ def attempt_of(context: Context, post: Post) -> Attempt:
     return attempt
 
 
+def end_attempt(context: Context, post: Post, outcome: str) -> None:
+    """Note that the post's current attempt, if it is still open, is over."""
+    attempt = context.unit.attempt(post.id, post.attempt) if post.attempt else None
+    if attempt is not None and attempt.ended_at is None:
+        context.unit.save_attempt(replace(attempt, ended_at=context.now, outcome=outcome))
+
+
 def lease(context: Context) -> dict[str, object]:
     """Return the changes that extend the worker's lease."""
     return {"wake_at": context.now + timedelta(seconds=context.policy.lease_s)}

@@ -7,6 +7,7 @@ from daemon.domain.errors import Code, Rejected
 from daemon.domain.events import EventType
 from daemon.domain.post import Post, State, Trigger, advance
 from daemon.domain.work import Withdraw
+from daemon.handlers.attempt import end_attempt
 from daemon.handlers.context import Accepted, Context
 
 
@@ -30,6 +31,7 @@ def handle(command: CancelPost, context: Context) -> dict[str, Any] | Accepted:
         post, Trigger.CANCEL, context.now, fence=post.fence + 1, wake_at=None, reason=None, detail=None
     )
     context.save(changed, EventType.POST_CANCELLED)
+    end_attempt(context, changed, "cancel")
     context.wants_clock = True
     return {"post": post.id, "state": changed.state.value}
 

@@ -6,6 +6,7 @@ from daemon.domain.commands import ResolvePost
 from daemon.domain.errors import Code, Rejected
 from daemon.domain.events import EventType
 from daemon.domain.post import State, Trigger, advance
+from daemon.handlers.attempt import end_attempt
 from daemon.handlers.context import Context
 
 TRIGGERS = {"published": Trigger.PUBLISH, "not_published": Trigger.FAIL, "post_again": Trigger.AGAIN}
@@ -39,5 +40,6 @@ def handle(command: ResolvePost, context: Context) -> dict[str, Any]:
         }
     changed = advance(post, TRIGGERS[command.outcome], context.now, **changes)
     context.save(changed, EventType.POST_RESOLVED, outcome=command.outcome, by=who, actor=actor)
+    end_attempt(context, changed, f"resolved {command.outcome}")
     context.wants_clock = True
     return {"post": post.id, "state": changed.state.value, "outcome": command.outcome, "by": who}

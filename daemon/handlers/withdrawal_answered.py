@@ -4,6 +4,7 @@ from daemon.domain.errors import Code, Rejected
 from daemon.domain.events import EventType
 from daemon.domain.post import State, Trigger, advance
 from daemon.domain.reports import WithdrawalAnswered
+from daemon.handlers.attempt import end_attempt
 from daemon.handlers.context import Context
 
 
@@ -16,6 +17,7 @@ def handle(report: WithdrawalAnswered, context: Context) -> None:
     if report.error is None and post.state is State.PROCESSING:
         changed = advance(post, Trigger.CANCEL, context.now, wake_at=None, fence=post.fence + 1)
         context.save(changed, EventType.POST_CANCELLED)
+        end_attempt(context, changed, "cancel")
         context.finish(stored, {"status": "done", "result": {"post": post.id, "state": changed.state.value}})
         return
     reason = report.error.message if report.error else f"it is {post.state} by now"
