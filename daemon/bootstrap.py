@@ -129,7 +129,10 @@ class _Composition:
         rules = self._rules(platform, media, vault, has_broker=broker.settings is not None)
         timer = ApschedulerTimer()
         pool: WorkerPool
-        store = SqlStore(self._settings.database_url_text, rules.node, has_broker=broker.settings is not None)
+        store = SqlStore(
+            self._settings.database_url_text, rules.node, has_broker=broker.settings is not None,
+            redact=self._redactor.clean_known,
+        )  # fmt: skip
         bus = CoreBus(store, self._clock, timer, rules, self._app, lambda work: pool.put(work))
         tools = Tools(
             bus=bus, clock=self._clock, vault=vault, media=media, policy=rules.policy, stopping=self._stopping,
@@ -255,6 +258,7 @@ class _Composition:
             node=NodeName(self._settings.daemon.node), boot=self._boot, version=self._version,
             started_at=self._started_at, policy=policy_of(self._settings), platforms={platform.name: platform},
             media=media, vault=vault, ids=self._ids, random=random.random, health=self._health, has_broker=has_broker,
+            redact=self._redactor.clean_known,
         )  # fmt: skip
 
     def _health(self) -> dict[str, Any]:

@@ -254,7 +254,7 @@ class CoreBus:
             if mine:
                 publisher.offer(mine)
         for answer, reply in batch.answers:
-            answer(reply)
+            answer(self._intake.redacted(reply))
         if batch.has_commands:
             failpoints.hit("inbox.after_reply")
 
@@ -288,11 +288,11 @@ class CoreBus:
     def _answer_undone(self, request: Request, body: Mapping[str, Any]) -> None:
         reply = self._intake.reply(request.id, request.verb, self._clock.now(), body)
         if request.answer is not None:
-            request.answer(reply)
+            request.answer(self._intake.redacted(reply))
         elif request.reply_to:
             for publisher in self._publishers:
                 if publisher.transport == request.transport:
-                    publisher.offer([direct_reply(request, reply)])
+                    publisher.offer([direct_reply(request, reply, self._rules.redact)])
         if request.settle is not None:
             request.settle()
 

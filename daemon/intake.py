@@ -1,5 +1,6 @@
 """What the bus does with a caller's message: answer a repeat, refuse what is unfit, store and execute the rest."""
 
+import json
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -116,6 +117,12 @@ class Intake:
         """Return the reply envelope around a status with its result or error."""
         return replies.build(command_id, verb, body, node=self._rules.node, boot=self._rules.boot, now=now)
 
+    def redacted(self, reply: dict[str, Any]) -> dict[str, Any]:
+        """Return the reply without known secrets, for callers who are handed it as it is."""
+        text = as_json(reply)
+        clean = self._rules.redact(text)
+        return reply if clean == text else json.loads(clean)
+
     def _refuse_unfit(self, request: Request, context: Context, *, is_durable: bool) -> None:
         if request.expires_at is not None and request.expires_at <= context.now:
             raise Rejected(Code.EXPIRED, f"{request.verb} came after its deadline; it was not carried out")
@@ -207,7 +214,7 @@ class Intake:
                 )
             )  # fmt: skip
         elif request.reply_to:
-            context.outgoing.append(direct_reply(request, reply))
+            context.outgoing.append(direct_reply(request, reply, self._rules.redact))
 
 
 def refused(refusal: Rejected) -> dict[str, Any]:
@@ -216,10 +223,10 @@ def refused(refusal: Rejected) -> dict[str, Any]:
     return {"status": status, "error": refusal.as_dict()}
 
 
-def direct_reply(request: Request, reply: dict[str, Any]) -> Outgoing:
+def direct_reply(request: Request, reply: dict[str, Any], redact: Callable[[str], str]) -> Outgoing:
     """Return a reply that is not stored: there is no effect that it could be lost with."""
     return Outgoing(
-        row=0, transport=request.transport, kind="reply", address=request.reply_to, payload=as_json(reply),
+        row=0, transport=request.transport, kind="reply", address=request.reply_to, payload=redact(as_json(reply)),
         correlation=request.correlation, expires_at=request.expires_at,
     )  # fmt: skip
 

@@ -154,7 +154,7 @@ class Daemon:
                 last.update(reply["result"])
             return last.get("state") in states
 
-        wait_until(look, within_s, what=f"{post_id} in {states}: {last.get('state')} {last.get('detail')}")
+        wait_until(look, within_s, what=lambda: f"{post_id} in {states}: {last}")
         return last
 
     def events(self) -> list[dict[str, Any]]:

@@ -8,7 +8,9 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def wait_until(look: Callable[[], T], within_s: float = 10.0, every_s: float = 0.02, what: str = "") -> T:
+def wait_until(
+    look: Callable[[], T], within_s: float = 10.0, every_s: float = 0.02, what: str | Callable[[], str] = ""
+) -> T:
     """Return the first true value of `look`; fail after the deadline with what was seen last."""
     deadline = time.monotonic() + within_s
     pause = threading.Event()
@@ -17,5 +19,6 @@ def wait_until(look: Callable[[], T], within_s: float = 10.0, every_s: float = 0
         if found:
             return found
         if time.monotonic() >= deadline:
-            raise AssertionError(f"not within {within_s} s: {what or look}; last seen: {found!r}")
+            told = what() if callable(what) else what
+            raise AssertionError(f"not within {within_s} s: {told or look}; last seen: {found!r}")
         pause.wait(every_s)

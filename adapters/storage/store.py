@@ -2,7 +2,7 @@
 
 import logging
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,10 +24,13 @@ _BROKEN = ("disk i/o error", "malformed", "not a database", "file is encrypted")
 class SqlStore:
     """The ledger in SQLite or PostgreSQL. Opened and used by one thread."""
 
-    def __init__(self, url: str, node: NodeName, *, has_broker: bool = True) -> None:
+    def __init__(
+        self, url: str, node: NodeName, *, has_broker: bool = True, redact: Callable[[str], str] = str
+    ) -> None:
         self._url = url
         self._node = node
         self._has_broker = has_broker
+        self._redact = redact
         self._engine: Engine | None = None
         self._connection: Connection | None = None
 
@@ -61,7 +64,7 @@ class SqlStore:
             raise StorageFailed("the database is not open")
         try:
             with self._connection.begin():
-                yield SqlUnit(self._connection, self._node, has_reader=self._has_broker)
+                yield SqlUnit(self._connection, self._node, has_reader=self._has_broker, redact=self._redact)
         except DBAPIError as error:
             self._translate(error)
             raise

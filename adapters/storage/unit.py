@@ -1,7 +1,7 @@
 """One transaction as the bus sees it: inbox, accounts, budgets, flags and outbox (the posts are in posts.py)."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -38,9 +38,17 @@ from daemon.ports import Outgoing, StoredCommand
 class SqlUnit(PostsMixin):
     """A Unit over one SQLAlchemy connection with an open transaction."""
 
-    def __init__(self, connection: Connection, node: NodeName, *, has_reader: bool = True) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        node: NodeName,
+        *,
+        has_reader: bool = True,
+        redact: Callable[[str], str] = str,
+    ) -> None:
         self._db = connection
         self._node = node
+        self._redact = redact
         self._has_reader = has_reader  # a broker will acknowledge the outbox; else its rows count as sent
         self._sequence: int | None = None
         self._flags: dict[str, str | None] = {}
@@ -214,6 +222,7 @@ class SqlUnit(PostsMixin):
         self, kind: str, transport: str, address: str, payload: str, now: datetime, *,
         sequence: int | None = None, correlation: bytes | None = None, expires_at: datetime | None = None,
     ) -> Outgoing:  # fmt: skip
+        payload = self._redact(payload)
         done = self._db.execute(
             ADD_OUTBOX,
             {

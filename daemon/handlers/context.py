@@ -35,6 +35,7 @@ class Rules:
     random: Callable[[], float]
     health: Callable[[], dict[str, Any]]
     has_broker: bool
+    redact: Callable[[str], str] = str  # takes known secrets out of what leaves the core
 
 
 @dataclass(frozen=True)
