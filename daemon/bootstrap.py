@@ -38,9 +38,9 @@ from daemon.domain.reports import ClockTicked, DaemonStarted, DaemonStopping, Sw
 from daemon.domain.wire import MAX_BYTES
 from daemon.handlers.context import Rules
 from daemon.handlers.ping import PROTOCOL
-from daemon.jobs.deliver import Tools
 from daemon.jobs.run import Jobs
 from daemon.jobs.tokens import TokenDesk
+from daemon.jobs.tools import Tools
 from daemon.worker import WorkerPool
 
 LOG = logging.getLogger("tokd")

@@ -33,9 +33,9 @@ from daemon.domain.reports import ClockTicked, DaemonStarted, DaemonStopping, Sw
 from daemon.domain.wire import read_request
 from daemon.domain.work import Work
 from daemon.handlers.context import Rules
-from daemon.jobs.deliver import Tools
 from daemon.jobs.run import Jobs
 from daemon.jobs.tokens import TokenDesk
+from daemon.jobs.tools import Tools
 from daemon.worker import WorkerPool
 from tests.fakes.clock import CountedIds, FakeClock, ManualTimer
 from tests.fakes.media import FakeMedia

@@ -4,75 +4,27 @@ What may be repeated and what may not is posts-and-schedulers.md section 4.3; th
 where a crash has another meaning before and after.
 """
 
-import threading
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import NoReturn
 
 from daemon import failpoints
 from daemon.domain.errors import Fault, PlatformError, Problem, Rejected, StaleAttempt, UploadUrlDead
 from daemon.domain.media import compare_with_limits
-from daemon.domain.platform import InitRequest, Plan, PostOrder, StatusAnswer, Verdict
-from daemon.domain.policy import Policy
+from daemon.domain.platform import InitRequest, Plan, PostOrder, Verdict
 from daemon.domain.post import Mode, Post, Source
 from daemon.domain.reports import (
     AttemptFailed,
     AttemptStarted,
-    ChunkStored,
-    CommitIntended,
     CreatorRead,
     InitAnswered,
     InitIntended,
-    StatusRead,
     Taken,
-    UploadFinished,
     UploadResumed,
     ValidationFailed,
 )  # fmt: skip
 from daemon.domain.work import Deliver
-from daemon.jobs.tokens import TokenDesk
-from daemon.ports import Bus, Clock, MediaProbe, OpenMedia, PlatformUploader, Vault
-
-PROGRESS_S = 1.0
-RESYNCS = 3
-
-
-class Stopped(Exception):
-    """The daemon is stopping: leave the post where it is."""
-
-
-class _Behind(Exception):
-    """The host has less than we believed it to have."""
-
-    def __init__(self, stored: int) -> None:
-        super().__init__(stored)
-        self.stored = stored
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tools:
-    """What a delivery works with."""
-
-    bus: Bus
-    clock: Clock
-    vault: Vault
-    media: MediaProbe
-    tokens: TokenDesk
-    policy: Policy
-    stopping: threading.Event
-
-
-@dataclass
-class _Upload:
-    """An upload under way."""
-
-    plan: Plan
-    url: str
-    expires_at: datetime
-    publish_id: str
-    mime_type: str
-    file: OpenMedia
-    told_at: float = float("-inf")
+from daemon.jobs.tools import RemoteStatus, Stopped, Tools, doubt
+from daemon.jobs.upload import Upload
+from daemon.ports import OpenMedia, PlatformUploader
 
 
 class Delivery:
@@ -126,7 +78,7 @@ class Delivery:
             )  # fmt: skip
             upload = self._init(post, request, file)
             if upload is not None:
-                self._send(upload, 0)
+                upload.send()
         finally:
             if file is not None:
                 file.close()
@@ -137,10 +89,10 @@ class Delivery:
         try:
             return self._tools.media.open(post.facts)
         except Rejected as refusal:
-            self._stop_if_asked()
+            self._tools.stop_if_asked()
             if is_committed:
                 # The last chunk may still be on its way: without the file nobody can send it again and be sure.
-                self._doubt(PlatformError(Fault.UNKNOWN_OUTCOME, refusal.code.value, refusal.message))
+                doubt(PlatformError(Fault.UNKNOWN_OUTCOME, refusal.code.value, refusal.message))
             self._refuse(refusal.problems[0].code if refusal.problems else refusal.code.value, refusal)
             raise StaleAttempt("refused") from None
 
@@ -164,9 +116,9 @@ class Delivery:
             self._bus.ask(ValidationFailed(post.id, self._work.fence, problems[0].code, problems))
         return not problems
 
-    def _init(self, post: Post, request: InitRequest, file: OpenMedia | None) -> _Upload | None:
+    def _init(self, post: Post, request: InitRequest, file: OpenMedia | None) -> Upload | None:
         failpoints.hit("init.before_intent")
-        self._stop_if_asked()
+        self._tools.stop_if_asked()
         if not self._bus.ask(InitIntended(post.id, self._work.fence, request.body_hash, request.plan)):
             return None
         failpoints.hit("init.before_call")
@@ -184,7 +136,10 @@ class Delivery:
         failpoints.hit("init.after_commit")
         if answer.upload_url is None or request.plan is None or file is None or post.facts is None:
             return None
-        return _Upload(
+        return Upload(
+            tools=self._tools,
+            platform=self._platform,
+            status=self._status(post),
             plan=request.plan,
             url=answer.upload_url,
             expires_at=self._expiry(answer.upload_url_seconds),
@@ -193,133 +148,17 @@ class Delivery:
             file=file,
         )
 
-    def _expiry(self, seconds: int) -> datetime:
-        return self._tools.clock.now() + timedelta(seconds=seconds)
-
-    # -- the bytes ---------------------------------------------------------------------------------------
-
-    def _send(self, upload: _Upload, first_chunk: int) -> None:
-        last = upload.plan.count - 1
-        for _ in range(RESYNCS):
-            try:
-                for index in range(first_chunk, last):
-                    self._send_chunk(upload, index)
-                self._commit(upload)
-            except _Behind as host:
-                first_chunk = host.stored // upload.plan.chunk_size
-            else:
-                return
-        raise PlatformError(
-            Fault.TRANSIENT, "range_mismatch", "the upload host keeps losing what it has taken"
+    def _status(self, post: Post) -> RemoteStatus:
+        return RemoteStatus(
+            tools=self._tools,
+            platform=self._platform,
+            post=post.id,
+            fence=self._work.fence,
+            account=post.account,
         )
 
-    def _send_chunk(self, upload: _Upload, index: int) -> None:
-        """Send one chunk that is not the last, as often as the rules allow; nothing can publish yet."""
-        for delay in (*self._tools.policy.chunk_delays_s, None):
-            self._stop_if_asked()
-            self._check_unchanged(upload)
-            failpoints.hit("upload.before_chunk")
-            try:
-                self._platform.send_chunk(
-                    upload.url,
-                    upload.file.window(*upload.plan.span(index)),
-                    upload.plan,
-                    index,
-                    upload.mime_type,
-                )
-            except UploadUrlDead:
-                raise
-            except PlatformError as error:
-                if error.fault not in {Fault.TRANSIENT, Fault.UNKNOWN_OUTCOME} or delay is None:
-                    raise
-                self._wait(delay)
-                if self._stored_after(upload, index):
-                    break
-            else:
-                break
-        failpoints.hit("upload.after_chunk")
-        self._tell_progress(upload, upload.plan.span(index)[1] + 1)
-
-    def _stored_after(self, upload: _Upload, index: int) -> bool:
-        """Tell whether the host has chunk `index` although its answer was lost."""
-        try:
-            answer = self._read_status(upload.publish_id)
-        except PlatformError:
-            return False
-        if answer.verdict is Verdict.FAILED:
-            self._adopt(answer)
-        self._check_not_behind(upload, index, answer)
-        return answer.stored_bytes is not None and answer.stored_bytes > upload.plan.span(index)[1]
-
-    @staticmethod
-    def _check_not_behind(upload: _Upload, index: int, answer: StatusAnswer) -> None:
-        """Raise _Behind where the host lacks bytes before chunk `index`: it would refuse that chunk for ever."""
-        if answer.stored_bytes is not None and answer.stored_bytes < upload.plan.span(index)[0]:
-            raise _Behind(answer.stored_bytes)
-
-    def _tell_progress(self, upload: _Upload, stored: int) -> None:
-        now = self._tools.clock.monotonic()
-        tell = now - upload.told_at >= PROGRESS_S
-        if tell:
-            upload.told_at = now
-        report = ChunkStored(self._work.post, self._work.fence, stored, tell)
-        if tell:
-            self._bus.ask(report)  # once a second: so a cancel is heard
-        else:
-            # Not waited for: a lost offset costs a status read at the next start, a wait costs throughput.
-            self._bus.tell(report)
-
-    def _commit(self, upload: _Upload) -> None:
-        """Send the last chunk. From its intent on only reads and chunks of this very upload may be repeated."""
-        index = upload.plan.count - 1
-        self._stop_if_asked()
-        self._check_unchanged(upload)
-        error = _incomplete()
-        for delay in self._tools.policy.chunk_delays_s:
-            failpoints.hit("commit.before_intent")
-            self._bus.ask(CommitIntended(self._work.post, self._work.fence))
-            failpoints.hit("commit.before_call")
-            try:
-                answer = self._platform.send_chunk(
-                    upload.url,
-                    upload.file.window(*upload.plan.span(index)),
-                    upload.plan,
-                    index,
-                    upload.mime_type,
-                )
-                is_complete, error = answer.is_complete, _incomplete()
-            except PlatformError as fault:
-                is_complete, error = False, fault
-            failpoints.hit("commit.after_call")
-            if is_complete or self._has_all(upload, error):
-                self._bus.ask(UploadFinished(self._work.post, self._work.fence))
-                failpoints.hit("commit.after_commit")
-                return
-            self._wait(delay)
-        self._doubt(error)
-
-    def _has_all(self, upload: _Upload, error: PlatformError) -> bool:
-        """Ask what became of the last chunk. False: the host lacks it, and the address still takes it."""
-        try:
-            answer = self._status_patiently(upload.publish_id)
-        except PlatformError:
-            self._doubt(error)
-        if answer.verdict is not Verdict.PENDING or answer.stored_bytes is None:
-            self._adopt(answer)
-        if (answer.stored_bytes or 0) >= upload.plan.size:
-            return True
-        if isinstance(error, UploadUrlDead) or self._tools.clock.now() >= upload.expires_at:
-            self._doubt(error)
-        self._check_not_behind(upload, upload.plan.count - 1, answer)
-        return False
-
-    def _doubt(self, error: PlatformError) -> NoReturn:
-        raise PlatformError(Fault.UNKNOWN_OUTCOME, error.code, error.message, status=error.status) from None
-
-    def _adopt(self, answer: StatusAnswer) -> NoReturn:
-        """Hand the platform's word to the core and leave: the status reads go on from there."""
-        self._bus.ask(StatusRead(self._work.post, self._work.fence, answer))
-        raise StaleAttempt("the platform has spoken")
+    def _expiry(self, seconds: int) -> datetime:
+        return self._tools.clock.now() + timedelta(seconds=seconds)
 
     # -- going on after a crash --------------------------------------------------------------------------
 
@@ -328,16 +167,17 @@ class Delivery:
         post, attempt = taken.post, taken.attempt
         if attempt.publish_id is None or attempt.upload_url is None or attempt.url_expires_at is None:
             raise PlatformError(Fault.TRANSIENT, "interrupted", "there is no upload to go on with")
-        answer = self._status_patiently(attempt.publish_id)
+        status = self._status(post)
+        answer = status.read_patiently(attempt.publish_id)
         stored = answer.stored_bytes
         is_committed = attempt.commit_sent_at is not None
         if answer.verdict is not Verdict.PENDING or (
             is_committed and (stored is None or stored >= attempt.size)
         ):
-            self._adopt(answer)
+            status.adopt(answer)
         if self._tools.clock.now() >= attempt.url_expires_at:
             if is_committed:
-                self._doubt(
+                doubt(
                     PlatformError(Fault.UNKNOWN_OUTCOME, "upload_url_expired", "the upload address is over")
                 )
             raise UploadUrlDead(Fault.TRANSIENT, "upload_url_expired", "the upload address is over")
@@ -345,7 +185,10 @@ class Delivery:
         if file is None or post.facts is None:
             raise PlatformError(Fault.TRANSIENT, "interrupted", "there is no file to go on with")
         plan = Plan(attempt.size, attempt.chunk_size, attempt.chunk_count)
-        upload = _Upload(
+        upload = Upload(
+            tools=self._tools,
+            platform=self._platform,
+            status=status,
             plan=plan,
             url=self._tools.vault.open("upload_url", post.id, attempt.upload_url),
             expires_at=attempt.url_expires_at,
@@ -357,44 +200,6 @@ class Delivery:
             known = attempt.stored_bytes if stored is None else stored
             chunk = plan.count - 1 if is_committed else min(known // plan.chunk_size, plan.count - 1)
             self._bus.ask(UploadResumed(post.id, self._work.fence, known))
-            self._send(upload, chunk)
+            upload.send(chunk)
         finally:
             file.close()
-
-    def _status_patiently(self, publish_id: str) -> StatusAnswer:
-        for delay in (*self._tools.policy.chunk_delays_s, None):
-            self._stop_if_asked()
-            try:
-                return self._read_status(publish_id)
-            except PlatformError as error:
-                if error.fault not in {Fault.TRANSIENT, Fault.UNKNOWN_OUTCOME, Fault.RATE} or delay is None:
-                    raise
-                self._wait(delay)
-        raise PlatformError(Fault.TRANSIENT, "status_unread", "the status could not be read")
-
-    def _read_status(self, publish_id: str) -> StatusAnswer:
-        account = self._bus.read(lambda unit: unit.post(self._work.post)).account
-        return self._tools.tokens.call(
-            self._platform, account, lambda token: self._platform.status(token, publish_id)
-        )
-
-    # -- small things ------------------------------------------------------------------------------------
-
-    def _check_unchanged(self, upload: _Upload) -> None:
-        if upload.file.has_changed():
-            raise PlatformError(
-                Fault.CONTENT, "media_changed", "the file was changed while it was sent",
-                advice="A changed file is a new post: schedule it again",
-            )  # fmt: skip
-
-    def _stop_if_asked(self) -> None:
-        if self._tools.stopping.is_set():
-            raise Stopped
-
-    def _wait(self, delay: float) -> None:
-        if self._tools.stopping.wait(delay):
-            raise Stopped
-
-
-def _incomplete() -> PlatformError:
-    return PlatformError(Fault.UNKNOWN_OUTCOME, "incomplete", "the host took the last chunk and wants more")

@@ -5,7 +5,7 @@ from daemon.domain.errors import PlatformError
 from daemon.domain.post import Post
 from daemon.domain.reports import StatusRead
 from daemon.domain.work import Follow
-from daemon.jobs.deliver import Tools
+from daemon.jobs.tools import Tools
 from daemon.ports import PlatformUploader
 
 

@@ -9,8 +9,9 @@ from daemon.domain.ids import AccountName
 from daemon.domain.post import Mode, Post
 from daemon.domain.reports import CreatorRead, MediaInspected, WithdrawalAnswered, WorkDied
 from daemon.domain.work import Deliver, Follow, InspectMedia, RefreshAccount, Withdraw, Work
-from daemon.jobs.deliver import Delivery, Tools
+from daemon.jobs.deliver import Delivery
 from daemon.jobs.follow import follow
+from daemon.jobs.tools import Tools
 from daemon.ports import PlatformUploader
 
 LOG = logging.getLogger("tokd.jobs")
