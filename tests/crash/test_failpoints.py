@@ -78,6 +78,7 @@ class Run:
 
     def finish(self) -> Outcome:
         """End the daemon in order, and read both ledgers."""
+        self.daemon.wait_ready()  # what was waited for may have been heard before the crash
         assert self.daemon.stop() == 0, self.daemon.tail()
         books = Books(self.stage.simulator.ledger(), self.daemon.state_dir / "tokd.db")
         post = books.post_of(self.order)
