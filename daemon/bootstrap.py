@@ -4,6 +4,7 @@ import importlib.metadata
 import logging
 import os
 import random
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -44,6 +45,7 @@ from daemon.jobs.tools import Tools
 from daemon.worker import WorkerPool
 
 LOG = logging.getLogger("tokd")
+SWITCH_S = 0.0002
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,9 @@ class _Broker:
 
 def run_daemon(loaded: Loaded, options: RunOptions, say: Callable[[str], None] | None = None) -> int:
     """Run the daemon until it is told to stop; return the exit code: 0, 70 after a failure, 78 for a refused start."""
+    # Each SQLite call lets go of the interpreter lock: with the usual 5 ms a busy neighbour thread would delay
+    # every one of them by that much.
+    sys.setswitchinterval(SWITCH_S)
     os.umask(0o077)  # whatever is written from here on is for this user alone
     redactor = Redactor()
     settings = loaded.settings

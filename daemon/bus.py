@@ -210,13 +210,22 @@ class CoreBus:
     def _next_wake(self, context: Context, batch: Batch) -> datetime | None:
         """Return when the clock must ring next; what is due already is looked at right after this commit."""
         if not context.wants_clock and not batch.has_claims:
-            return self._armed
+            return self._sooner(context, batch)
         earliest = context.unit.next_wake(_LONG_AGO)
         if earliest is None or earliest > context.now:
             return earliest
-        if context.wants_clock:
+        if context.wants_clock or _is_due(context):
             batch.follow_ups.append(ClockTicked())
         return context.unit.next_wake(context.now)
+
+    def _sooner(self, context: Context, batch: Batch) -> datetime | None:
+        at = context.rings_at
+        if _is_due(context):
+            batch.follow_ups.append(ClockTicked())
+            return self._armed
+        if at is None or (self._armed is not None and self._armed <= at):
+            return self._armed
+        return at
 
     def _dispatch(self, item: _Item, context: Context, batch: Batch) -> None:
         match item:
@@ -302,6 +311,10 @@ class CoreBus:
             works = [work for stored in unit.open_commands() if (work := _work_of(stored, unit)) is not None]
         for work in works:
             self._start_work(work)
+
+
+def _is_due(context: Context) -> bool:
+    return context.rings_at is not None and context.rings_at <= context.now
 
 
 def _pass_failpoints(batch: Batch, place: str) -> None:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, NoReturn
 
@@ -155,9 +155,8 @@ class Intake:
         if request.dry_run and not VERBS[request.verb].runs_dry:
             self._try(request, context)
         command_id = request.id or f"~{ids.boot()}{ids.boot()}"  # "~" no caller can send
-        row = context.unit.add_command(request, command_id)
         outgoing, works = len(context.outgoing), len(context.works)
-        context.request, context.stored, context.row = request, None, row
+        context.request, context.stored, context.row = request, None, 0
         try:
             result = _handle(request, context)
         except Rejected as refusal:
@@ -166,11 +165,11 @@ class Intake:
             body = refused(refusal)
         else:
             if isinstance(result, Accepted):
-                self._accept(request, command_id, row, result, context, batch)
+                self._accept(request, command_id, result, context, batch)
                 return
             body = {"status": "done", "result": result}
         reply = self.reply(request.id, request.verb, context.now, body)
-        context.unit.finish_command(row, reply, context.now)
+        row = context.unit.add_command(request, command_id, reply)
         self._answer(request, reply, row, context, batch)
 
     def _try(self, request: Request, context: Context) -> NoReturn:
@@ -183,9 +182,10 @@ class Intake:
         raise Tried({} if isinstance(result, Accepted) else result)
 
     def _accept(
-        self, request: Request, command_id: str, row: int, accepted: Accepted, context: Context, batch: Batch
+        self, request: Request, command_id: str, accepted: Accepted, context: Context, batch: Batch
     ) -> None:
-        context.start(accepted.work)
+        row = context.unit.add_command(request, command_id)
+        context.start(replace(accepted.work, command=row))
         if request.answer is not None:
             batch.waiting.append((row, request.answer))
         reply = self.reply(command_id, request.verb, context.now, {"status": "accepted"})

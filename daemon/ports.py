@@ -223,8 +223,8 @@ class Unit(Protocol):
     def command(self, row: int) -> StoredCommand:
         """Return the command in this row."""
 
-    def add_command(self, request: Request, command_id: str) -> int:
-        """Store a command and return its row."""
+    def add_command(self, request: Request, command_id: str, reply: dict[str, Any] | None = None) -> int:
+        """Store a command, with its final reply if there is one already, and return its row."""
 
     def finish_command(self, row: int, reply: dict[str, Any], now: datetime) -> None:
         """Store the final reply."""
@@ -262,8 +262,11 @@ class Unit(Protocol):
     def due_but_barred(self, now: datetime, limit: int, *, all_of_them: bool = False) -> list[Post]:
         """Return due posts that may not be claimed: too late, or their account cannot post; or simply all."""
 
-    def renew(self, posts: Sequence[PostId], lease_until: datetime) -> None:
-        """Extend the lease of posts that this node is driving."""
+    def states_due(self, now: datetime) -> dict[State, int]:
+        """Return how many posts in each state want to be looked at."""
+
+    def renew(self, posts: Sequence[PostId], now: datetime, lease_until: datetime) -> None:
+        """Extend the lease of posts that this node is driving, once half of it is over."""
 
     def followable(self, now: datetime, limit: int) -> list[Post]:
         """Return posts whose status must be read now; on a shared database, those no other node is at."""
@@ -329,7 +332,7 @@ class Unit(Protocol):
                   expires_at: datetime | None, now: datetime) -> Outgoing:  # fmt: skip
         """Store a reply in the outbox."""
 
-    def add_state(self, path: str, payload: str, now: datetime) -> Outgoing:
+    def add_state(self, path: str, payload: str, now: datetime, *, is_first: bool = False) -> Outgoing:
         """Store a retained state in the outbox, in place of an unsent older one of the same path."""
 
     def unsent(self, after: int, limit: int) -> list[Outgoing]:

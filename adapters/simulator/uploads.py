@@ -18,7 +18,7 @@ _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)", re.ASCII)
 _MEDIA_TYPES = frozenset({"video/mp4", "video/quicktime", "video/webm"})
 
 
-class _Cut(Exception):  # noqa: N818 - not an error: a scripted end
+class _Cut(Exception):
     """The fault script says to stop reading here."""
 
 

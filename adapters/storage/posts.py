@@ -39,6 +39,7 @@ from adapters.storage.statements import (
     POST,
     POST_BY_ID,
     SAVE_POST,
+    STATES_DUE,
     WAITING,
 )  # fmt: skip
 from daemon.domain.errors import Code, Rejected, StaleAttempt
@@ -141,19 +142,28 @@ class PostsMixin:
         found = set(self._db.execute(_skip_locked(still)).scalars())
         return [key for key in ids if key in found]
 
+    def states_due(self, now: datetime) -> dict[State, int]:
+        """Return how many posts in each state want to be looked at."""
+        found = self._db.execute(STATES_DUE, {"now": rows.micros(now)})
+        return {State(state): count for state, count in found}
+
     def due_but_barred(self, now: datetime, limit: int, *, all_of_them: bool = False) -> list[Post]:
         """Return due posts that may not be claimed: too late, or their account cannot post; or simply all."""
         query = ALL_DUE if all_of_them else BARRED
         return self._posts(query, now=rows.micros(now), node=self._node, limit=limit)
 
-    def renew(self, posts: Sequence[PostId], lease_until: datetime) -> None:
-        """Extend the lease of posts that this node is driving."""
+    def renew(self, posts: Sequence[PostId], now: datetime, lease_until: datetime) -> None:
+        """Extend the lease of posts that this node is driving, once half of it is over."""
         if posts:
+            half_way = now + (lease_until - now) / 2
             self._db.execute(
                 update(POST)
-                .where(POST.c.id.in_(posts), POST.c.state.in_(HAND), POST.c.claimed_by == self._node)
+                .where(
+                    POST.c.id.in_(posts), POST.c.state.in_(HAND), POST.c.claimed_by == self._node,
+                    POST.c.wake_at < rows.micros(half_way),
+                )
                 .values(wake_at=rows.micros(lease_until))
-            )
+            )  # fmt: skip
 
     def followable(self, now: datetime, limit: int) -> list[Post]:
         """Return posts whose status must be read now."""

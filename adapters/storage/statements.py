@@ -140,3 +140,4 @@ CALLS_SINCE = (
     .order_by(CALL.c.at)
 )
 ADD_CALL = insert(CALL)
+STATES_DUE = select(_STATE.label("state"), func.count()).where(POST.c.wake_at <= NOW).group_by(_STATE)

@@ -31,6 +31,7 @@ class SqlStore:
         self._node = node
         self._has_broker = has_broker
         self._redact = redact
+        self._sequence: int | None = None
         self._engine: Engine | None = None
         self._connection: Connection | None = None
 
@@ -64,7 +65,15 @@ class SqlStore:
             raise StorageFailed("the database is not open")
         try:
             with self._connection.begin():
-                yield SqlUnit(self._connection, self._node, has_reader=self._has_broker, redact=self._redact)
+                unit = SqlUnit(
+                    self._connection,
+                    self._node,
+                    self._sequence,
+                    has_reader=self._has_broker,
+                    redact=self._redact,
+                )
+                yield unit
+            self._sequence = unit.sequence  # only this node counts its events
         except DBAPIError as error:
             self._translate(error)
             raise

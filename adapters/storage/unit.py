@@ -39,19 +39,15 @@ class SqlUnit(PostsMixin):
     """A Unit over one SQLAlchemy connection with an open transaction."""
 
     def __init__(
-        self,
-        connection: Connection,
-        node: NodeName,
-        *,
-        has_reader: bool = True,
+        self, connection: Connection, node: NodeName, last_sequence: int | None = None, *, has_reader: bool = True,
         redact: Callable[[str], str] = str,
-    ) -> None:
+    ) -> None:  # fmt: skip
+        self.sequence = last_sequence  # this node's latest event; None: not known yet
+        self._flags: dict[str, str | None] = {}
         self._db = connection
         self._node = node
         self._redact = redact
         self._has_reader = has_reader  # a broker will acknowledge the outbox; else its rows count as sent
-        self._sequence: int | None = None
-        self._flags: dict[str, str | None] = {}
         self._accounts: dict[AccountName, Account | None] = {}
 
     def find_command(self, actor: Actor, command_id: str) -> StoredCommand | None:
@@ -67,8 +63,8 @@ class SqlUnit(PostsMixin):
             raise TokdError(f"there is no command in row {row}")
         return rows.command_of(found)  # type: ignore[arg-type]
 
-    def add_command(self, request: Request, command_id: str) -> int:
-        """Store a command and return its row."""
+    def add_command(self, request: Request, command_id: str, reply: dict[str, Any] | None = None) -> int:
+        """Store a command, with its final reply if there is one already, and return its row."""
         done = self._db.execute(
             ADD_COMMAND,
             {
@@ -76,6 +72,8 @@ class SqlUnit(PostsMixin):
                 "body": request.body, "body_hash": request.body_hash, "transport": request.transport,
                 "reply_to": request.reply_to, "correlation": request.correlation,
                 "received_at": rows.micros(request.received_at),
+                "reply": as_json(reply) if reply else None,
+                "finished_at": rows.micros(request.received_at) if reply else None,
             },
         )  # fmt: skip
         return int(done.scalar_one())
@@ -162,9 +160,10 @@ class SqlUnit(PostsMixin):
             "reply", transport, address, payload, now, correlation=correlation, expires_at=expires_at
         )
 
-    def add_state(self, path: str, payload: str, now: datetime) -> Outgoing:
+    def add_state(self, path: str, payload: str, now: datetime, *, is_first: bool = False) -> Outgoing:
         """Store a retained state in the outbox, in place of an unsent older one of the same path."""
-        self._db.execute(DROP_UNSENT_STATE, {"node": self._node, "path": path})
+        if not is_first:
+            self._db.execute(DROP_UNSENT_STATE, {"node": self._node, "path": path})
         return self._add_outbox("state", "", path, payload, now)
 
     def unsent(self, after: int, limit: int) -> list[Outgoing]:
@@ -201,7 +200,9 @@ class SqlUnit(PostsMixin):
 
     def last_sequence(self) -> int:
         """Return the number of this node's latest event, 0 where there is none."""
-        return self._db.execute(LAST_SEQUENCE, {"node": self._node}).scalar() or 0
+        if self.sequence is None:
+            self.sequence = self._db.execute(LAST_SEQUENCE, {"node": self._node}).scalar() or 0
+        return self.sequence
 
     def drop_outbox(self, before: datetime) -> int:
         """Forget sent rows from before; return how many. The latest event stays: it carries the sequence."""
@@ -214,9 +215,9 @@ class SqlUnit(PostsMixin):
         return self._db.execute(query).rowcount
 
     def _next_sequence(self) -> int:
-        # Read inside the transaction and counted on within it: a rollback gives the number back, no holes.
-        self._sequence = (self.last_sequence() if self._sequence is None else self._sequence) + 1
-        return self._sequence
+        # Counted on within the transaction: a rollback gives the number back, no holes.
+        self.sequence = self.last_sequence() + 1
+        return self.sequence
 
     def _add_outbox(
         self, kind: str, transport: str, address: str, payload: str, now: datetime, *,

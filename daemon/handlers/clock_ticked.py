@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from daemon.domain.account import Login
 from daemon.domain.platform import Endpoint
-from daemon.domain.post import LateRule, Post, Trigger
+from daemon.domain.post import IN_HAND, LateRule, Post, State, Trigger
 from daemon.domain.reports import ClockTicked
 from daemon.domain.verdicts import HOLD_DISABLED, HOLD_LATE, HOLD_LOGIN, HOLD_PAUSED, TIMED_HOLDS, Decision
 from daemon.domain.work import Deliver, Follow
@@ -16,30 +16,43 @@ from daemon.handlers.recovery import recover_post
 from daemon.handlers.release import release_held
 
 PAGE = 200
+WAITING = (State.SCHEDULED, State.RETRY_WAIT)
+FOLLOWED = frozenset({State.PROCESSING, State.UNCERTAIN, State.SENT_TO_INBOX, State.PUBLISHED})
 
 
 def handle(report: ClockTicked, context: Context) -> None:  # noqa: ARG001 - the clock says nothing but "now"
     """Do everything that is due; the bus arms the clock for the next time."""
-    context.unit.renew(sorted(context.driving), _lease(context))
+    due = context.unit.states_due(context.now)
+    context.unit.renew(sorted(context.driving), context.now, _lease(context))
+    if due.keys() & IN_HAND:
+        _recover(context)
+    waiting = sum(due.get(state, 0) for state in WAITING)
+    if State.HELD in due:
+        waiting += release_held(context, TIMED_HOLDS)
+    if waiting and (context.is_paused() or _claim(context) < waiting):
+        _hold_barred(context)
+    if due.keys() & FOLLOWED:
+        _follow(context)
+
+
+def _recover(context: Context) -> None:
     for post in context.unit.in_hand(context.now):
         if post.id not in context.driving:
             recover_post(post, context)
-    release_held(context, TIMED_HOLDS)
-    _hold_barred(context)
-    if not context.is_paused():
-        _claim(context)
-    _follow(context)
 
 
 def _lease(context: Context) -> datetime:
     return context.now + timedelta(seconds=context.policy.lease_s)
 
 
-def _claim(context: Context) -> None:
+def _claim(context: Context) -> int:
     ahead = context.policy.claim_ahead - len(context.driving)
-    if ahead > 0:
-        for post_id, fence in context.unit.claim_due(context.now, _lease(context), ahead):
-            context.start(Deliver(post_id, fence))
+    if ahead <= 0:
+        return 0
+    claimed = context.unit.claim_due(context.now, _lease(context), ahead)
+    for post_id, fence in claimed:
+        context.start(Deliver(post_id, fence))
+    return len(claimed)
 
 
 def _hold_barred(context: Context) -> None:

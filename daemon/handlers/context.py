@@ -13,7 +13,7 @@ from daemon.domain.policy import Policy
 from daemon.domain.post import Post
 from daemon.domain.views import account_view, post_view
 from daemon.domain.wire import Request
-from daemon.domain.work import Work
+from daemon.domain.work import InspectMedia, Withdraw, Work
 from daemon.ports import Ids, MediaProbe, Outgoing, PlatformUploader, StoredCommand, Unit, Vault
 
 PAUSED_FLAG = "paused"
@@ -40,9 +40,9 @@ class Rules:
 
 @dataclass(frozen=True)
 class Accepted:
-    """A command whose result comes later; `work` finds it out."""
+    """A command whose result comes later; `work` finds it out. Its `command` is set when the row is known."""
 
-    work: Work
+    work: InspectMedia | Withdraw
 
 
 @dataclass(kw_only=True)
@@ -55,11 +55,12 @@ class Context:
     driving: frozenset[PostId] = frozenset()
     request: Request | None = None
     stored: StoredCommand | None = None
-    row: int | None = None  # of the command in the inbox
+    row: int | None = None  # of a command that is being answered later; 0 while it is first executed
     outgoing: list[Outgoing] = field(default_factory=list)
     works: list[Work] = field(default_factory=list)
     answers: list[tuple[StoredCommand, dict[str, Any]]] = field(default_factory=list)
     follow_ups: list[object] = field(default_factory=list)  # reports to the bus itself
+    rings_at: datetime | None = None  # the clock must ring then, too
     wants_clock: bool = False  # something may have become due
 
     @property
@@ -86,13 +87,13 @@ class Context:
         """Store a new post and tell it."""
         post = replace(post, retained=self.rules.has_broker)
         self.unit.add_post(post)
-        self.tell_post(post, event, **data)
+        self.tell_post(post, event, is_first=True, **data)
         return post
 
-    def tell_post(self, post: Post, event: EventType | None, **data: Any) -> None:
+    def tell_post(self, post: Post, event: EventType | None, *, is_first: bool = False, **data: Any) -> None:
         """Publish a post's state, and the event if there is one."""
         if self.rules.has_broker:
-            self.publish_state(f"post/{post.id}", post_view(post))
+            self.publish_state(f"post/{post.id}", post_view(post), is_first=is_first)
         if event is not None:
             told = {
                 "account": post.account,
@@ -104,11 +105,11 @@ class Context:
             command = {"command_id": post.command_id}
             self.emit(event, f"post/{post.id}", told | reasons | data | command)
 
-    def publish_state(self, path: str, view: dict[str, Any] | None) -> None:
+    def publish_state(self, path: str, view: dict[str, Any] | None, *, is_first: bool = False) -> None:
         """Store a retained state in the outbox; None clears it."""
         if self.rules.has_broker:
             payload = "" if view is None else as_json(view)
-            self.outgoing.append(self.unit.add_state(path, payload, self.now))
+            self.outgoing.append(self.unit.add_state(path, payload, self.now, is_first=is_first))
 
     def save_account(self, account: Account, event: EventType | None = None, **data: Any) -> None:
         """Store a changed account, its retained state and its event."""
@@ -125,6 +126,11 @@ class Context:
     def finish(self, command: StoredCommand, reply: dict[str, Any]) -> None:
         """Answer a command that was accepted earlier."""
         self.answers.append((command, reply))
+
+    def ring_at(self, at: datetime | None) -> None:
+        """Let the clock ring at this time, too: cheaper than `wants_clock`, which reads all times again."""
+        if at is not None and (self.rings_at is None or at < self.rings_at):
+            self.rings_at = at
 
     def is_paused(self) -> bool:
         """Tell whether a person has stopped the posting."""

@@ -153,7 +153,7 @@ def _write_down(
         return {"dry_run": True, "endpoint": prepared.endpoint, "init": prepared.body, "warnings": warnings}
     post = context.add(post, EventType.POST_DRAFTED if post.state is State.DRAFT else EventType.POST_SCHEDULED,
                        at=iso(post.due_at) if post.due_at else None)  # fmt: skip
-    context.wants_clock = True
+    context.ring_at(post.wake_at)
     result: dict[str, Any] = {"post": post.id, "state": post.state.value, "account": post.account}
     if post.due_at is not None:
         result |= {"at": iso(post.due_at), "at_local": local_time(post), "zone": post.zone}

@@ -70,6 +70,7 @@ class Bench:
     def take(self, work: Work) -> None:
         if isinstance(work, Deliver):
             self.taken[work.post] = time.time()
+            self.bus.work_ended(work)
             if len(self.taken) >= self.expected:
                 self.done.set()
 
@@ -167,7 +168,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             bench = Bench(Path(folder), waiting, 1000)
             lone: list[float] = []
-            for turn in range(60):
+            for turn in range(200):
                 now = bench.clock.now()
                 lone += bench.run([a_post(f"l{turn}", turn, now + timedelta(milliseconds=60), now)])
                 bench.bus.read(

@@ -636,8 +636,8 @@ def test_renew_extends_the_leases_of_this_node_only(open_store: Opener) -> None:
     )
 
     with store.transaction() as unit:
-        unit.renew([PostId("p_1"), PostId("p_2"), PostId("p_3")], LEASE)
-        unit.renew([], LEASE)
+        unit.renew([PostId("p_1"), PostId("p_2"), PostId("p_3")], NOW, LEASE)
+        unit.renew([], NOW, LEASE)
 
     assert [look(store, key).wake_at for key in ("p_1", "p_2", "p_3")] == [LEASE, NOW, NOW]
 
