@@ -39,7 +39,9 @@ def year(tmp_path_factory: pytest.TempPathFactory) -> Core:
 
 def _attempts(core: Core) -> list[tuple[str, str, datetime, datetime]]:
     """Return (account, command id, due, started) of every attempt."""
-    query = "SELECT p.account, p.command_id, p.due_at, a.started_at FROM post p JOIN attempt a ON a.post = p.id"
+    query = (
+        "SELECT p.account, p.command_id, p.due_at, a.started_at FROM post p JOIN attempt a ON a.post = p.id"
+    )
     found = core.bus.read(lambda unit: unit._db.exec_driver_sql(query).all())
     epoch = datetime(1970, 1, 1, tzinfo=UTC)
     return [
@@ -57,7 +59,8 @@ def test_every_post_of_the_year_is_published_once(year: Core) -> None:
 
 def test_every_local_date_of_every_zone_has_exactly_one_post(year: Core) -> None:
     seen = Counter(
-        (account, due.astimezone(ZoneInfo(account.replace("-", "/"))).date()) for account, _, due, _ in _attempts(year)
+        (account, due.astimezone(ZoneInfo(account.replace("-", "/"))).date())
+        for account, _, due, _ in _attempts(year)
     )
 
     assert set(seen.values()) == {1}
@@ -151,7 +154,9 @@ def test_a_held_late_post_goes_out_on_publish_now(tmp_path: Path) -> None:
         assert core.post(post).state is State.PUBLISHED
 
 
-@pytest.mark.parametrize("jump", [timedelta(seconds=1), timedelta(minutes=30), timedelta(hours=2), timedelta(days=40)])
+@pytest.mark.parametrize(
+    "jump", [timedelta(seconds=1), timedelta(minutes=30), timedelta(hours=2), timedelta(days=40)]
+)
 def test_a_wall_clock_that_jumps_forward_posts_once_or_holds(tmp_path: Path, jump: timedelta) -> None:
     with Core(tmp_path) as core:
         core.media.put("clip.mp4")
@@ -166,7 +171,9 @@ def test_a_wall_clock_that_jumps_forward_posts_once_or_holds(tmp_path: Path, jum
 
 
 @pytest.mark.parametrize("jump", [timedelta(seconds=1), timedelta(hours=2), timedelta(days=40)])
-def test_a_wall_clock_that_jumps_back_fires_nothing_early_and_nothing_twice(tmp_path: Path, jump: timedelta) -> None:
+def test_a_wall_clock_that_jumps_back_fires_nothing_early_and_nothing_twice(
+    tmp_path: Path, jump: timedelta
+) -> None:
     with Core(tmp_path) as core:
         core.media.put("clip.mp4")
         done = core.scheduled(in_s=10)
