@@ -1,4 +1,4 @@
-"""A PostgreSQL 15 server of the tests' own, on a Unix socket in a temporary folder, run by a non-root user."""
+"""A PostgreSQL server of the tests' own, on a Unix socket in a temporary folder, run by a non-root user."""
 
 import os
 import pwd
@@ -13,7 +13,12 @@ from sqlalchemy.engine import make_url
 
 from tests.waiting import wait_until
 
-BINARIES = Path("/usr/lib/postgresql/15/bin")
+# Debian keeps each version in a folder of its own; the newest counts.
+BINARIES = max(
+    Path("/usr/lib/postgresql").glob("*/bin"),
+    key=lambda folder: int(folder.parent.name),
+    default=Path("/usr/lib/postgresql"),
+)
 PORT = 5432  # only the name of the socket: the server listens on no address
 
 
@@ -27,9 +32,7 @@ class PostgresServer:
         self._user = _owner()
 
     def start(self) -> None:
-        assert (BINARIES / "postgres").exists(), (
-            f"PostgreSQL 15 is missing: {BINARIES} (apt install postgresql)"
-        )
+        assert (BINARIES / "postgres").exists(), f"PostgreSQL is missing: {BINARIES} (apt install postgresql)"
         os.chown(self._folder, self._user.pw_uid, self._user.pw_gid)
         data = self._folder / "data"
         subprocess.run(
