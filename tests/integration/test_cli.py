@@ -344,7 +344,9 @@ def test_a_bad_import_fails_and_prints_no_token(tokd: Tokd, stage: Stage, text: 
 def first_line_of_watch(stage: Stage, *more: str) -> str:
     """Return the first line of a real `tokd watch`, ended by Ctrl-C."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "daemon", "--set", f"daemon.state_dir={stage.folder}", "watch", *more],
+        # A shell that runs the suite in the background has Ctrl-C ignored, and children inherit that.
+        ["env", "--default-signal=INT", sys.executable, "-m", "daemon", "--set", f"daemon.state_dir={stage.folder}",
+         "watch", *more],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2],
     )  # fmt: skip
     assert process.stdout is not None
