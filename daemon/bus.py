@@ -131,7 +131,7 @@ class CoreBus:
                 return future.result(timeout=1)
             except TimeoutError:
                 if future.done():
-                    raise
+                    return future.result()  # it came between the time-out and this look
                 if not self._thread.is_alive():
                     raise StorageFailed("the bus has stopped") from None
 

@@ -88,10 +88,8 @@ class Intake:
             reply = self.reply(stored.id, stored.verb, context.now, body)
             context.unit.finish_command(stored.row, reply, context.now)
             batch.done_rows.append(stored.row)
-            waiting = self._waiting.get(stored.row)
-            if waiting:
-                batch.answers.extend((answer, reply) for answer in waiting)
-            elif stored.reply_to:
+            batch.answers.extend((answer, reply) for answer in self._waiting.get(stored.row, ()))
+            if stored.reply_to:
                 context.outgoing.append(
                     context.unit.add_reply(
                         stored.transport,

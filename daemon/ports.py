@@ -301,14 +301,14 @@ class Unit(Protocol):
     def save_attempt(self, attempt: Attempt) -> None:
         """Store a new or changed attempt."""
 
-    def account(self, name: AccountName) -> Account | None:
-        """Return one account."""
+    def account(self, name: AccountName, *, lock: bool = False) -> Account | None:
+        """Return one account; `lock` keeps other nodes from changing it until this transaction ends."""
 
     def accounts(self) -> list[Account]:
         """Return all accounts by name."""
 
     def save_account(self, account: Account) -> None:
-        """Store a new or changed account."""
+        """Store a new or changed account. Raises StaleAttempt where its tokens are newer than these."""
 
     def calls_since(self, account: AccountName, endpoint: Endpoint, since: datetime) -> list[datetime]:
         """Return the recorded calls, oldest first."""

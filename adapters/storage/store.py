@@ -91,6 +91,8 @@ class SqlStore:
 
     def _translate(self, error: DBAPIError) -> None:
         text = str(error.orig).lower()
+        if "database is locked" in text:
+            raise StorageFull("another program holds the database; nothing was stored") from None
         if any(word in text for word in _FULL):
             raise StorageFull("the disk is full: nothing was stored; make room") from None
         if any(word in text for word in _BROKEN) or error.connection_invalidated:

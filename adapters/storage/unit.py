@@ -27,7 +27,7 @@ from adapters.storage.statements import (
     OUTBOX,
 )  # fmt: skip
 from daemon.domain.account import Account
-from daemon.domain.errors import TokdError
+from daemon.domain.errors import StaleAttempt, TokdError
 from daemon.domain.events import Event, as_cloudevent, as_json
 from daemon.domain.ids import AccountName, Actor, NodeName
 from daemon.domain.platform import Endpoint
@@ -97,10 +97,12 @@ class SqlUnit(PostsMixin):
         )
         return self._db.execute(query).rowcount
 
-    def account(self, name: AccountName) -> Account | None:
-        """Return one account."""
-        if name not in self._accounts:
-            row = self._db.execute(ACCOUNT_BY_NAME, {"key": name}).mappings().first()
+    def account(self, name: AccountName, *, lock: bool = False) -> Account | None:
+        """Return one account; `lock` keeps other nodes from changing it until this transaction ends."""
+        lock = lock and self._db.dialect.name == "postgresql"
+        if lock or name not in self._accounts:
+            query = ACCOUNT_BY_NAME.with_for_update() if lock else ACCOUNT_BY_NAME
+            row = self._db.execute(query, {"key": name}).mappings().first()
             self._accounts[name] = rows.account_of(row) if row else None  # type: ignore[arg-type]
         return self._accounts[name]
 
@@ -110,12 +112,15 @@ class SqlUnit(PostsMixin):
         return [rows.account_of(row) for row in found]  # type: ignore[arg-type]
 
     def save_account(self, account: Account) -> None:
-        """Store a new or changed account."""
-        self._accounts[account.name] = account
+        """Store a new or changed account. Raises StaleAttempt where its tokens are newer than these."""
         values = rows.account_values(account)
-        done = self._db.execute(update(ACCOUNT).where(ACCOUNT.c.name == account.name).values(values))
-        if done.rowcount == 0:
+        same = ACCOUNT.c.name == account.name
+        newest = ACCOUNT.c.token_version <= account.token_version
+        if self._db.execute(update(ACCOUNT).where(same, newest).values(values)).rowcount == 0:
+            if self._db.execute(select(ACCOUNT.c.name).where(same)).first() is not None:
+                raise StaleAttempt(f"account {account.name} has newer tokens by now")
             self._db.execute(insert(ACCOUNT).values(values))
+        self._accounts[account.name] = account
 
     def calls_since(self, account: AccountName, endpoint: Endpoint, since: datetime) -> list[datetime]:
         """Return the recorded calls, oldest first."""

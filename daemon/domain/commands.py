@@ -193,7 +193,7 @@ VERBS: dict[str, Verb] = {
         Verb("post/reschedule", ReschedulePost, is_durable=True),
         Verb("post/cancel", CancelPost, is_durable=True),
         Verb("post/publish_now", PublishPostNow, is_durable=True, needs_id=True),
-        Verb("post/resolve", ResolvePost, is_durable=True),
+        Verb("post/resolve", ResolvePost, is_durable=True, needs_id=True),
         Verb("post/status", ShowPost, is_durable=False),
         Verb("post/list", ListPosts, is_durable=False),
         Verb("account/list", ListAccounts, is_durable=False),

@@ -156,4 +156,4 @@ class AdapterFailed(TokdError):
 
 
 class StorageFull(TokdError):
-    """The disk is full: nothing of the transaction was stored, and it may be tried again later."""
+    """The disk is full or the database held by another: nothing was stored, and it may be tried again later."""

@@ -27,7 +27,7 @@ class Policy:
     keep_s: float = 30 * 86400
     state_keep_s: float = 7 * 86400
     lease_s: float = 600
-    refresh_lease_s: float = 60
+    refresh_lease_s: float = 300  # longer than any call may take
     refresh_margin_s: float = 2700
     claim_ahead: int = 1024
     crashes_max: int = 10

@@ -9,7 +9,7 @@ from daemon.handlers.context import Context
 
 def handle(report: RefreshIntended, context: Context) -> RefreshTurn:
     """Give the turn to the first that asks; a newer token than the worker knows needs no refresh at all."""
-    account = context.unit.account(report.account)
+    account = context.unit.account(report.account, lock=True)
     if account is None or account.token_version != report.token_version:
         return RefreshTurn(account, may_refresh=False)
     taken = account.refresh_until is not None and account.refresh_until > context.now

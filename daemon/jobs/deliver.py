@@ -129,7 +129,7 @@ class Delivery:
         sealed = None
         if answer.upload_url is not None:
             sealed = self._tools.vault.seal("upload_url", post.id, answer.upload_url)
-        if not self._bus.ask(
+        if not self._tools.ask_surely(
             InitAnswered(post.id, self._work.fence, answer.publish_id, sealed, answer.upload_url_seconds)
         ):
             raise StaleAttempt(f"post {post.id} was taken away during its init")

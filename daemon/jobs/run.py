@@ -4,14 +4,14 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from daemon.domain.errors import PlatformError, Rejected, StaleAttempt
+from daemon.domain.errors import Code, Fault, PlatformError, Rejected, StaleAttempt
 from daemon.domain.ids import AccountName
 from daemon.domain.post import Mode, Post
 from daemon.domain.reports import CreatorRead, MediaInspected, WithdrawalAnswered, WorkDied
 from daemon.domain.work import Deliver, Follow, InspectMedia, RefreshAccount, Withdraw, Work
 from daemon.jobs.deliver import Delivery
 from daemon.jobs.follow import follow
-from daemon.jobs.tools import Tools
+from daemon.jobs.tools import Stopped, Tools
 from daemon.ports import PlatformUploader
 
 LOG = logging.getLogger("tokd.jobs")
@@ -39,12 +39,27 @@ class Jobs:
                     self._withdraw(work)
                 case RefreshAccount():
                     self._refresh(work)
-        except StaleAttempt:
+        except (StaleAttempt, Stopped):
             return
         except Exception as error:
             LOG.exception("work %s failed", work)
-            if isinstance(work, Deliver):
+            self._report_death(work, error)
+
+    def _report_death(self, work: Work, error: Exception) -> None:
+        """Leave nobody waiting: a delivery is taken up again, a caller is told."""
+        match work:
+            case Deliver():
                 self.tools.bus.tell(WorkDied(work.post, work.fence, repr(error)))
+            case InspectMedia():
+                refusal = Rejected(
+                    Code.INTERNAL, "tokd failed on this file; its log says more", retryable=True
+                )
+                self.tools.bus.tell(MediaInspected(work.command, None, refusal))
+            case Withdraw():
+                fault = PlatformError(
+                    Fault.UNKNOWN_OUTCOME, "internal", "tokd failed on this; its log says more"
+                )
+                self.tools.bus.tell(WithdrawalAnswered(work.command, work.post, fault))
 
     def _post(self, post_id: str) -> Post:
         post: Post | None = self.tools.bus.read(lambda unit: unit.post(post_id))  # type: ignore[arg-type]
@@ -64,7 +79,7 @@ class Jobs:
             refusal = error
         if self.tools.stopping.is_set() and facts is None:
             return  # a check cut short by the stop is no verdict; the next start checks again
-        self.tools.bus.ask(MediaInspected(work.command, facts, refusal))
+        self.tools.ask_surely(MediaInspected(work.command, facts, refusal))
 
     def _withdraw(self, work: Withdraw) -> None:
         post = self._post(work.post)
@@ -74,7 +89,7 @@ class Jobs:
             self.tools.tokens.call(platform, post.account, lambda token: platform.cancel(token, publish_id))
         except PlatformError as error:
             fault = error
-        self.tools.bus.ask(WithdrawalAnswered(work.command, work.post, fault))
+        self.tools.ask_surely(WithdrawalAnswered(work.command, work.post, fault))
 
     def _refresh(self, work: RefreshAccount) -> None:
         name: AccountName = work.account

@@ -8,13 +8,14 @@ from typing import TypeVar
 
 from daemon import failpoints
 from daemon.domain.account import Account, Login, Tokens
-from daemon.domain.errors import Fault, PlatformError, StaleAttempt
+from daemon.domain.errors import Fault, PlatformError, StaleAttempt, StorageFull
 from daemon.domain.ids import AccountName
 from daemon.domain.reports import RefreshFailed, RefreshIntended, RefreshTurn, TokensRefreshed
 from daemon.ports import Bus, Clock, PlatformUploader, Vault
 
 T = TypeVar("T")
 TURN_TRIES = 30
+FULL_WAIT_S = 5.0
 
 
 class TokenDesk:
@@ -111,7 +112,7 @@ class TokenDesk:
         """Commit the new pair before anybody uses it: the old refresh token may be dead by now."""
         now = self._clock.now()
         try:
-            kept: Account = self._bus.ask(
+            kept = self._ask_surely(
                 TokensRefreshed(
                     account=account.name,
                     token_version=account.token_version,
@@ -126,3 +127,14 @@ class TokenDesk:
             return self._account(account.name)  # linked anew meanwhile: those tokens count
         failpoints.hit("token.after_commit")
         return kept
+
+    def _ask_surely(self, report: TokensRefreshed) -> Account:
+        """Go on trying while the disk is full: the pair cannot be had a second time."""
+        while True:
+            try:
+                kept: Account = self._bus.ask(report)
+            except StorageFull:
+                if self._stopping.wait(FULL_WAIT_S):
+                    raise
+            else:
+                return kept

@@ -2,9 +2,9 @@
 
 import threading
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from daemon.domain.errors import Fault, PlatformError, StaleAttempt
+from daemon.domain.errors import Fault, PlatformError, StaleAttempt, StorageFull
 from daemon.domain.ids import AccountName, PostId
 from daemon.domain.platform import StatusAnswer
 from daemon.domain.policy import Policy
@@ -13,6 +13,9 @@ from daemon.jobs.tokens import TokenDesk
 from daemon.ports import Bus, Clock, MediaProbe, PlatformUploader, Vault
 
 PASSING = frozenset({Fault.TRANSIENT, Fault.UNKNOWN_OUTCOME, Fault.RATE})  # of a read: ask again later
+
+
+FULL_WAIT_S = 5.0
 
 
 class Stopped(Exception):
@@ -30,6 +33,14 @@ class Tools:
     tokens: TokenDesk
     policy: Policy
     stopping: threading.Event
+
+    def ask_surely(self, report: object) -> Any:
+        """Report what cannot be had a second time, and go on trying while the disk is full. Raises Stopped."""
+        while True:
+            try:
+                return self.bus.ask(report)
+            except StorageFull:
+                self.wait(FULL_WAIT_S)
 
     def stop_if_asked(self) -> None:
         """Raise Stopped where the daemon is stopping."""

@@ -131,7 +131,7 @@ class Upload:
                 is_complete, error = False, fault
             failpoints.hit("commit.after_call")
             if is_complete or self._has_all(error):
-                self.tools.bus.ask(UploadFinished(self.status.post, self.status.fence))
+                self.tools.ask_surely(UploadFinished(self.status.post, self.status.fence))
                 failpoints.hit("commit.after_commit")
                 return
             self.tools.wait(delay)

@@ -371,7 +371,7 @@ def test_command_of_a_forbidden_actor_is_refused(stage: Stage) -> None:
 def test_bad_arguments_of_other_verbs_are_named(
     stage: Stage, send: Send, verb: str, args: dict[str, Any], code: str, field: str
 ) -> None:
-    answer = send(verb, json.dumps({"args": args}).encode())
+    answer = send(verb, json.dumps({"id": f"bad-{os.urandom(6).hex()}", "args": args}).encode())
     _assert_harmless(stage, answer, code, field)
 
 

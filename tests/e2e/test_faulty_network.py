@@ -244,24 +244,32 @@ def _uncertain(stage: Stage, name: str) -> Case:
 
 def test_stuck_processing_becomes_uncertain_and_is_resolved_as_published(stage: Stage) -> None:
     case = _uncertain(stage, "published")
-    reply = stage.daemon.call("post/resolve", {"post": case.post, "outcome": "published", "by": "Ada"})
+    reply = stage.daemon.call(
+        "post/resolve", {"post": case.post, "outcome": "published", "by": "Ada"}, id=f"r-{case.post}"
+    )
     assert reply["result"]["state"] == "published"
     assert stage.daemon.post(case.post)["detail"] == "by Ada"
     assert stage.events_of(case.post)[-2:] == ["uncertain", "resolved"]
-    again = stage.daemon.call("post/resolve", {"post": case.post, "outcome": "not_published"})
+    again = stage.daemon.call(
+        "post/resolve", {"post": case.post, "outcome": "not_published"}, id=f"r-not_published-{case.post}"
+    )
     assert again["error"]["code"] == "already_final"
 
 
 def test_stuck_processing_is_resolved_as_not_published(stage: Stage) -> None:
     case = _uncertain(stage, "not_published")
-    reply = stage.daemon.call("post/resolve", {"post": case.post, "outcome": "not_published"})
+    reply = stage.daemon.call(
+        "post/resolve", {"post": case.post, "outcome": "not_published"}, id=f"r-not_published-{case.post}"
+    )
     assert reply["result"]["state"] == "failed"
     assert len(stage.seen("inits", case.name)) == 1
 
 
 def test_stuck_processing_is_posted_again_when_a_person_says_so(stage: Stage) -> None:
     case = _uncertain(stage, "post_again")
-    reply = stage.daemon.call("post/resolve", {"post": case.post, "outcome": "post_again"})
+    reply = stage.daemon.call(
+        "post/resolve", {"post": case.post, "outcome": "post_again"}, id=f"r-post_again-{case.post}"
+    )
     assert reply["result"]["state"] == "scheduled"
     stage.daemon.wait_state(case.post, "published")
     assert len(stage.seen("inits", case.name)) == 2

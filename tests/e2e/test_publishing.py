@@ -289,7 +289,8 @@ def test_pull_is_cancelled_while_tiktok_fetches(stage: Stage, me: Caller, user: 
     post = _schedule(me, user, media=None, url=f"{VERIFIED}clip.mp4")
     _await_kind(me, post, "processing")
     reply = me.call("post/cancel", {"post": post}, id=f"cancel-{post}")
-    assert reply["result"]["state"] == "cancelled"
+    assert "agreed to stop" in reply["result"]["note"]
+    _await_kind(me, post, "cancelled")
     statuses = [found["status"] for found in me.replies if found["id"] == f"cancel-{post}"]
     assert statuses == ["accepted", "done"]
     assert stage.seen("publishes", user) == []

@@ -4,15 +4,17 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from daemon.domain.account import Login
+from daemon.domain.errors import Fault
 from daemon.domain.ids import LOCAL_ACTOR, PostId
 from daemon.domain.post import IN_HAND, State
 from daemon.domain.verdicts import HOLD_DISABLED, HOLD_LATE, HOLD_LOGIN, HOLD_PAUSED
 from tests.core import Core
-from tests.fakes.platform import PENDING
+from tests.fakes.platform import PENDING, PUBLISHED, failed
 
 
 @pytest.fixture
@@ -89,9 +91,27 @@ def test_a_video_that_the_platform_is_fetching_is_cancelled_by_the_platform(core
 
     call = core.submit("post/cancel", {"post": post})
 
-    assert call.final()["result"]["state"] == "cancelled"
+    assert "last word" in call.final()["result"]["note"]
     assert call.first()["status"] == "accepted"
     assert core.platform.count("cancel") == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "state"),
+    [(failed("publish_cancelled", Fault.CANCELLED), State.CANCELLED), (PUBLISHED, State.PUBLISHED)],
+)
+def test_what_becomes_of_a_withdrawn_video_is_the_status_and_not_the_agreement(
+    core: Core, status: Any, state: State
+) -> None:
+    core.platform.next("status", PENDING)
+    post = core.scheduled(None, url="https://media.example/a.mp4", in_s=0)
+    core.tick()
+    core.platform.next("status", status)
+
+    core.send("post/cancel", {"post": post})
+    core.run_for(60)
+
+    assert core.post(post).state is state
 
 
 def test_a_file_that_the_platform_has_cannot_be_cancelled(core: Core) -> None:

@@ -739,11 +739,11 @@ def test_the_sweep_renews_tokens_ahead_of_time(core: Core) -> None:
     assert core.account().token_version == 2
 
 
-def test_another_node_has_the_turn_for_a_minute(core: Core) -> None:
+def test_another_node_has_the_turn_until_its_lease_is_over(core: Core) -> None:
     name = core.account().name
     first = core.bus.ask(RefreshIntended(name, "other", 1))  # type: ignore[arg-type]
     second = core.bus.ask(RefreshIntended(name, core.node, 1))
-    core.clock.advance(61)
+    core.clock.advance(core.policy.refresh_lease_s + 1)
     third = core.bus.ask(RefreshIntended(name, core.node, 1))
 
     assert [turn.may_refresh for turn in (first, second, third)] == [True, False, True]
@@ -801,3 +801,33 @@ def test_descriptions_reach_the_platform_unchanged(core: Core) -> None:
     request = next(argument for called, argument in core.platform.calls if called == "init")
     assert "gr\\u00f6\\u00dfer" in request.body
     assert core.posts()[0].description == Description(title="größer 🎬", privacy="SELF_ONLY")
+
+
+# -- what a second reader found --------------------------------------------------------------------------------
+
+
+def test_calls_of_a_clock_that_was_ahead_do_not_shut_the_account_out(core: Core) -> None:
+    core.clock.step(timedelta(days=30))
+    for number in range(6):
+        deliver(core, id=f"ahead-{number}")
+    core.clock.step(-timedelta(days=30))
+
+    post = deliver(core, id="back")
+
+    assert core.post(post).state is State.PUBLISHED
+
+
+def test_tokens_linked_anew_are_not_blamed_for_the_old_ones(core: Core) -> None:
+    def link_anew() -> None:
+        core.clock.advance(1)
+        tokens = {"access_token": "access-9", "refresh_token": "refresh-9", "open_id": "open-ada"}
+        core.submit("account/import", {"account": "ada"} | tokens, is_local=True).final()
+        raise fault(Fault.AUTH, "invalid_grant")
+
+    core.platform.next("creator", fault(Fault.AUTH))
+    core.platform.next("refresh", link_anew)
+
+    post = deliver(core, seconds=120)
+
+    assert core.account().login is Login.OK
+    assert core.post(post).state is State.PUBLISHED
