@@ -370,7 +370,8 @@ def is_stopped(stage: Stage, case: Case) -> None:
     """The tokens are renewed, the cancel is repeated, the post is stopped."""
     _end(stage, case, "processing")
     reply = stage.daemon.call("post/cancel", {"post": case.post})
-    assert reply["result"]["state"] == "cancelled"
+    assert "agreed to stop" in reply["result"]["note"]
+    _end(stage, case, "cancelled")
     assert stage.seen("publishes", case.user) == []
 
 
