@@ -1,5 +1,6 @@
 """The things the simulator remembers: users, codes, tokens and posts."""
 
+from abc import ABC, abstractmethod
 from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -11,16 +12,16 @@ PUBLIC_LEVELS = ["PUBLIC_TO_EVERYONE", "MUTUAL_FOLLOW_FRIENDS", "SELF_ONLY"]
 PRIVATE_LEVELS = ["FOLLOWER_OF_CREATOR", "MUTUAL_FOLLOW_FRIENDS", "SELF_ONLY"]
 
 
-class Record(BaseModel):
+class Record(BaseModel, ABC):
     """Something that survives a restart under its own key."""
 
     model_config = ConfigDict(extra="forbid")
     kind: ClassVar[str]
 
     @property
+    @abstractmethod
     def key(self) -> str:
         """The name it is stored under."""
-        raise NotImplementedError
 
 
 class User(Record):

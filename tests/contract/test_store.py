@@ -96,8 +96,13 @@ def test_a_closed_store_refuses_transactions(store: SqlStore) -> None:
 
 
 def test_close_twice_is_safe(store: SqlStore) -> None:
+    put(store, a_post("p_1"))
     store.close()
+
     store.close()
+
+    store.open()
+    assert look(store, "p_1").id == "p_1"
 
 
 def test_a_store_can_be_opened_again_after_close(store: SqlStore) -> None:

@@ -14,6 +14,7 @@ INT = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 def upgrade() -> None:
+    # Long on purpose: a migration is a record of what was done, read from top to bottom and never changed.
     op.create_table(
         "account",
         sa.Column("name", sa.Text(), nullable=False),
