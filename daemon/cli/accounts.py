@@ -6,8 +6,8 @@ from typing import Annotated, Any
 import typer
 
 from daemon.cli.exits import USAGE
+from daemon.cli.invocation import Json, ask
 from daemon.cli.output import print_fields, print_table, say
-from daemon.cli.session import Json, ask
 from daemon.domain.wire import MAX_BYTES, parse_object
 
 accounts = typer.Typer(help="See and link accounts.", no_args_is_help=True)

@@ -8,7 +8,7 @@ import typer
 
 from daemon.cli import accounts, configuration, doctor, posts, running, system, watching
 from daemon.cli.exits import Commands
-from daemon.cli.session import Session
+from daemon.cli.invocation import Invocation
 
 _HELP = """\
 tokd posts to TikTok at set times, exactly once, and tells every step.
@@ -75,4 +75,4 @@ def root(
                 f"{pair!r} is not KEY=VALUE, such as log.level=debug", param_hint="--set"
             )
         found[name.strip()] = value
-    ctx.obj = Session(config, found)
+    ctx.obj = Invocation(config, found)

@@ -9,8 +9,8 @@ from config.problems import ConfigError
 from config.schema import example_toml, settings_schema
 from config.show import effective
 from daemon.cli.exits import CONFIG
+from daemon.cli.invocation import Json, invocation_of
 from daemon.cli.output import print_json, say
-from daemon.cli.session import Json, session_of
 
 configuration = typer.Typer(help="Check and show the configuration.", no_args_is_help=True)
 
@@ -31,7 +31,7 @@ def check(ctx: typer.Context, as_json: Json = False) -> None:
     Example: tokd --config tokd.toml config check
     """
     try:
-        loaded = session_of(ctx).loaded()
+        loaded = invocation_of(ctx).loaded()
     except ConfigError as error:
         if not as_json:
             raise
@@ -52,7 +52,7 @@ def show(ctx: typer.Context, as_json: Json = False) -> None:
 
     Example: tokd config show
     """
-    loaded = session_of(ctx).loaded()
+    loaded = invocation_of(ctx).loaded()
     if not as_json:
         say(effective(loaded.settings, loaded.origins).rstrip("\n"))
         return

@@ -10,9 +10,9 @@ from config.problems import ConfigError
 from daemon.cli.disk_checks import check_disk
 from daemon.cli.exits import CONFIG, FAILED
 from daemon.cli.findings import Finding, fail, ok, warn
+from daemon.cli.invocation import Json, invocation_of
 from daemon.cli.network_checks import check_network
 from daemon.cli.output import print_json, say
-from daemon.cli.session import Json, session_of
 
 _STYLES = {"ok": "green", "warn": "yellow", "fail": "red"}
 
@@ -32,7 +32,7 @@ def doctor(ctx: typer.Context, as_json: Json = False) -> None:
     code = FAILED
     findings: list[Finding] = []
     try:
-        loaded = session_of(ctx).loaded()
+        loaded = invocation_of(ctx).loaded()
     except ConfigError as error:
         code = CONFIG
         source: Iterator[Finding] = iter(

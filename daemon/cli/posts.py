@@ -5,9 +5,9 @@ from typing import Annotated, Any, Literal
 import typer
 
 from daemon.cli import options as o
+from daemon.cli.invocation import CommandId, Json, ask
 from daemon.cli.output import print_fields, print_table, say
 from daemon.cli.scheduling import schedule
-from daemon.cli.session import CommandId, Json, ask
 from daemon.domain.post import State
 
 posts = typer.Typer(help="Schedule posts, look at them, change them.", no_args_is_help=True)

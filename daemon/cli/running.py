@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from daemon.cli.exits import FAILED
+from daemon.cli.invocation import Json, invocation_of
 from daemon.cli.output import print_json, say
-from daemon.cli.session import Json, session_of
 
 
 def register(app: typer.Typer) -> None:
@@ -32,10 +32,10 @@ def run(
 
     Example: tokd run --with-broker --simulate
     """
-    session = session_of(ctx)
+    invocation = invocation_of(ctx)
     if as_json:
-        session.overrides.setdefault("log.format", "json")
-    loaded = session.loaded()
+        invocation.overrides.setdefault("log.format", "json")
+    loaded = invocation.loaded()
     from daemon.bootstrap import RunOptions, run_daemon  # noqa: PLC0415 - it imports every adapter
 
     raise typer.Exit(run_daemon(loaded, RunOptions(with_broker=with_broker, simulate=simulate)))

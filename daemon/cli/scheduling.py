@@ -7,8 +7,8 @@ from typing import Any
 import typer
 
 from daemon.cli import options as o
+from daemon.cli.invocation import LONG_S, CommandId, Json, ask
 from daemon.cli.output import print_fields, say
-from daemon.cli.session import LONG_S, CommandId, Json, ask
 from daemon.domain.post import Mode
 
 _AS_THEY_ARE = ("account", "url", "zone", "title", "text", "privacy", "cover_ms", "consent_by")

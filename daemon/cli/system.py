@@ -5,8 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
+from daemon.cli.invocation import LONG_S, CommandId, Json, ask, send
 from daemon.cli.output import as_text, print_fields, print_json, say
-from daemon.cli.session import LONG_S, CommandId, Json, ask, send
 from daemon.domain.wire import ENVELOPE_FIELDS, MAX_BYTES, parse_object
 
 

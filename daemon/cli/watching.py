@@ -8,8 +8,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 
+from daemon.cli.invocation import Json, invocation_of
 from daemon.cli.output import as_text, clean, print_json, say
-from daemon.cli.session import Json, session_of
 
 _PREFIX = "dev.tokd."
 _PROGRESS = "post.progress"
@@ -37,7 +37,7 @@ def watch(
 
     Example: tokd watch --after 0
     """
-    events = session_of(ctx).client().watch(after)
+    events = invocation_of(ctx).client().watch(after)
     try:
         if as_json:
             for event in events:

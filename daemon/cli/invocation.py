@@ -24,7 +24,7 @@ CommandId = Annotated[
 
 
 @dataclass
-class Session:
+class Invocation:
     """The global options."""
 
     config: Path | None = None
@@ -39,11 +39,11 @@ class Session:
         return ControlClient(self.loaded().settings.control_socket)
 
 
-def session_of(ctx: typer.Context) -> Session:
-    """Return the session of this run."""
-    session = ctx.obj
-    assert isinstance(session, Session)
-    return session
+def invocation_of(ctx: typer.Context) -> Invocation:
+    """Return what this run was given."""
+    found = ctx.obj
+    assert isinstance(found, Invocation)
+    return found
 
 
 def new_id() -> str:
@@ -81,7 +81,7 @@ def send(
     timeout_s: float = SHORT_S,
 ) -> dict[str, Any] | None:
     """Send an envelope as it is, with an id if it has none and the command has an effect."""
-    client = session_of(ctx).client()
+    client = invocation_of(ctx).client()
     row = VERBS.get(verb)
     if command_id is not None:
         envelope = envelope | {"id": command_id}
