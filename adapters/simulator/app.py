@@ -1,4 +1,4 @@
-"""The routes of the simulated API."""
+"""The routes of the simulated API and of the simulated website."""
 
 import asyncio
 import contextlib
@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import PlainTextResponse
 
-from . import console, inquiries, oauth, posting, uploads
+from . import console, inquiries, oauth, posting, site, uploads
 from .gate import Work, pass_call
 from .world import World, world_of
 
@@ -35,6 +35,8 @@ def create_app(world: World) -> FastAPI:
     app.include_router(console.router)
     for method, path, endpoint, work in ROUTES:
         app.add_api_route(path, _route(endpoint, work), methods=[method], response_model=None)
+    for methods, path, page in site.ROUTES:
+        app.add_api_route(path, _page_route(path, page), methods=[*methods], response_model=None)
     app.add_exception_handler(404, _unsupported)
     app.add_exception_handler(405, _unsupported)
     return app
@@ -43,6 +45,13 @@ def create_app(world: World) -> FastAPI:
 def _route(endpoint: str, work: Work) -> Callable[[Request], Coroutine[Any, Any, Response]]:
     async def route(request: Request) -> Response:
         return await pass_call(world_of(request), request, endpoint, work)
+
+    return route
+
+
+def _page_route(path: str, page: Work) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+    async def route(request: Request) -> Response:
+        return await site.visit(world_of(request), request, path, page)
 
     return route
 

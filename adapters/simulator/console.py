@@ -1,10 +1,11 @@
-"""The simulator's own routes, under `/_simulator`: users, settings, tokens, faults, clock, ledger."""
+"""The simulator's own routes, under `/_simulator`: users, settings, tokens, logins, faults, clock, ledger."""
 
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, Depends, HTTPException
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from . import site_logins
 from .faults import Fault
 from .oauth import issue_tokens
 from .options import ALL_SCOPES
@@ -28,7 +29,7 @@ class TokenRequest(_Request):
 
 
 class UserRequest(_Request):
-    """Whose access tokens are to die."""
+    """Whom it is about."""
 
     user: str
 
@@ -136,6 +137,25 @@ def _expire(world: World, tokens: list[Token]) -> dict[str, int]:
         token.expires_at = min(token.expires_at, world.state.now())
         world.state.put(token)
     return {"expired": len(tokens)}
+
+
+@router.get("/site")
+async def read_site(world: Here) -> dict[str, Any]:
+    """Return the live logins of the website, and how often each of its paths was asked for."""
+    logins = [{"user": login.user, "created": login.created_at} for login in site_logins.live(world)]
+    return {"logins": logins, "requests": dict(world.site_visits)}
+
+
+@router.post("/site/login")
+async def log_in_to_site(world: Here, asked: UserRequest) -> dict[str, str]:
+    """Return the `sessionid` of a new login, made without a browser."""
+    return {"sessionid": site_logins.log_in(world, _user(world, asked.user).name).sessionid}
+
+
+@router.post("/site/revoke")
+async def revoke_site_logins(world: Here, asked: UserRequest) -> dict[str, int]:
+    """End all logins of a user on the website; the browsers keep their cookies."""
+    return {"revoked": site_logins.revoke(world, _user(world, asked.user).name)}
 
 
 @router.get("/faults")

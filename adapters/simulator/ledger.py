@@ -15,6 +15,7 @@ _SECTIONS = {
     "refresh": "refreshes",
     "webhook": "webhooks",
     "refusal": "refusals",
+    "site": "site",
 }
 
 

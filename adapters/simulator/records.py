@@ -1,4 +1,4 @@
-"""The things the simulator remembers: users, codes, tokens and posts."""
+"""The things the simulator remembers: users, codes, tokens, logins of the website and posts."""
 
 from abc import ABC, abstractmethod
 from typing import ClassVar, Literal
@@ -95,6 +95,22 @@ class Token(Record):
     def key(self) -> str:
         """The token itself."""
         return self.value
+
+
+class SiteLogin(Record):
+    """A browser's login on the website; its name is the `sessionid` cookie."""
+
+    kind: ClassVar[str] = "site_login"
+
+    sessionid: str
+    user: str
+    created_at: float
+    expires_at: float
+
+    @property
+    def key(self) -> str:
+        """The sessionid."""
+        return self.sessionid
 
 
 class Post(Record):

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from .options import Settings, SimulatorOptions
-from .records import Code, Post, Record, Token, User
+from .records import Code, Post, Record, SiteLogin, Token, User
 
 R = TypeVar("R", bound=Record)
 _SCHEMA = "CREATE TABLE IF NOT EXISTS record (kind TEXT, key TEXT, body TEXT, PRIMARY KEY (kind, key))"
 
 
 class State:
-    """Users, codes, tokens, posts, changed settings and the clock's shift."""
+    """Users, codes, tokens, logins of the website, posts, changed settings and the clock's shift."""
 
     def __init__(self, state_dir: Path, options: SimulatorOptions) -> None:
         self._options = options
@@ -31,6 +31,7 @@ class State:
         self.users = {user.key: user for user in self._records(User)}
         self.codes = {code.key: code for code in self._records(Code)}
         self.tokens = {token.key: token for token in self._records(Token)}
+        self.site_logins = {login.key: login for login in self._records(SiteLogin)}
         self.posts: dict[str, Post] = {}
         self.posts_of: dict[str, list[Post]] = {}
         self.uploads: dict[str, Post] = {}
@@ -75,16 +76,21 @@ class State:
                 self.codes[record.key] = record
             case Token():
                 self.tokens[record.key] = record
+            case SiteLogin():
+                self.site_logins[record.key] = record
             case Post():
                 self._index(record)
         self._write(record.kind, record.key, record.model_dump_json())
 
-    def drop(self, record: Code | Token) -> None:
-        """Forget a spent code or a dead token."""
-        if isinstance(record, Code):
-            self.codes.pop(record.key, None)
-        else:
-            self.tokens.pop(record.key, None)
+    def drop(self, record: Code | Token | SiteLogin) -> None:
+        """Forget a spent code, a dead token or an ended login."""
+        match record:
+            case Code():
+                self.codes.pop(record.key, None)
+            case Token():
+                self.tokens.pop(record.key, None)
+            case SiteLogin():
+                self.site_logins.pop(record.key, None)
         self._rows.execute("DELETE FROM record WHERE kind = ? AND key = ?", (record.kind, record.key))
 
     def tokens_of(self, user: str, use: str | None = None) -> list[Token]:

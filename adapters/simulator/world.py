@@ -1,6 +1,7 @@
 """The parts of the simulator, put together once."""
 
 import shutil
+from collections import Counter
 from pathlib import Path
 
 from fastapi import Request
@@ -28,6 +29,7 @@ class World:
         self.ledger = Ledger(state_dir / "ledger.jsonl", fsync=options.fsync)
         self.faults = FaultScript()
         self.windows = RateWindows()
+        self.site_visits: Counter[str] = Counter()
         self.hashes = Hashes(self.uploads_dir, discard=options.discard_uploads)
         self.webhooks = Webhooks(options, self.ledger, lambda: self.settings, self.state.now)
         self.progress = Progress(self.state, self.ledger, self.webhooks)
@@ -50,6 +52,7 @@ class World:
         self.faults.clear()
         self.webhooks.forget()
         self.windows.clear()
+        self.site_visits.clear()
         self.hashes.clear()
         self.state.wipe()
         self.ledger.wipe()
