@@ -20,6 +20,7 @@ from config.sections import (
     TikTokSettings,
     Whole,
 )
+from config.session_section import SessionSettings
 
 __all__ = [
     "BrokerSettings",
@@ -31,6 +32,7 @@ __all__ = [
     "MqttTlsSettings",
     "PostsSettings",
     "SecretsSettings",
+    "SessionSettings",
     "Settings",
     "SimulatorSettings",
     "TikTokSettings",
@@ -163,6 +165,7 @@ class Settings(BaseSettings):
     posts: PostsSettings = Field(
         PostsSettings(), description="When posts run, are tried again, are given up."
     )
+    session: SessionSettings = Field(SessionSettings(), description="Browser sessions and their profiles.")
     secrets: SecretsSettings = Field(SecretsSettings(), description="The keys that protect tokens at rest.")
     control: ControlSettings = Field(ControlSettings(), description="The door for the command line.")
     broker: BrokerSettings = Field(
@@ -206,6 +209,11 @@ class Settings(BaseSettings):
         return self.control.socket or self.state_dir / "control.sock"
 
     @property
+    def clones_dir(self) -> Path:
+        """The folder of the sessions' clones."""
+        return self.session.clones_dir or self.session.user_data_master_dir / "clones"
+
+    @property
     def mqtt_client_id(self) -> str:
         """The MQTT client id."""
         return self.mqtt.client_id or f"tokd-{self.daemon.node}"
@@ -214,7 +222,12 @@ class Settings(BaseSettings):
     def secret_values(self) -> tuple[str, ...]:
         """Every configured secret in clear text, to be registered with the log's redactor at start."""
         url = self.daemon.database_url
-        secrets: list[SecretStr | None] = [url, self.mqtt.password, self.tiktok.client_secret]
+        secrets: list[SecretStr | None] = [
+            url,
+            self.mqtt.password,
+            self.tiktok.client_secret,
+            self.session.proxy,
+        ]
         found = [secret.get_secret_value() for secret in secrets if secret is not None]
         password = _DATABASE_PASSWORD.search(url.get_secret_value()) if url is not None else None
         return (*found, password.group(1)) if password else tuple(found)

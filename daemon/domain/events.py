@@ -33,6 +33,13 @@ class EventType(StrEnum):
     ACCOUNT_REFRESHED = "account.refreshed"
     ACCOUNT_NEEDS_LOGIN = "account.needs_login"
     ACCOUNT_DISABLED = "account.disabled"
+    SESSION_REQUESTED = "session.requested"
+    SESSION_STARTED = "session.started"
+    SESSION_LOGIN_STATE = "session.login_state"
+    SESSION_OPENED = "session.opened"
+    SESSION_EXTENDED = "session.extended"
+    SESSION_ENDING_SOON = "session.ending_soon"
+    SESSION_ENDED = "session.ended"
     DAEMON_STARTED = "daemon.started"
     DAEMON_PAUSED = "daemon.paused"
     DAEMON_RESUMED = "daemon.resumed"
@@ -50,7 +57,7 @@ class Event:
 
     @property
     def channel(self) -> str:
-        """Return the topic level under `event/`: post, account or daemon."""
+        """Return the topic level under `event/`: post, account, session or daemon."""
         return self.type.value.partition(".")[0]
 
 

@@ -7,6 +7,8 @@ PostId = NewType("PostId", str)
 AccountName = NewType("AccountName", str)
 Actor = NewType("Actor", str)
 NodeName = NewType("NodeName", str)
+SessionId = NewType("SessionId", str)
+ProfileName = NewType("ProfileName", str)
 
 # mqtt.md section 5, rule 6. The same alphabet is safe as an MQTT topic level and as a file name.
 COMMAND_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")

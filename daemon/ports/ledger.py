@@ -1,174 +1,23 @@
-"""What the core needs of the world. Each Protocol says what is promised and which of our errors are raised."""
+"""What the core needs to remember and to tell: the ledger, and the publishers of its outbox."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, BinaryIO, Protocol
+from typing import Any, Protocol
 
-from daemon.domain.account import Account, Creator, Tokens
-from daemon.domain.errors import Problem
+from daemon.domain.account import Account
 from daemon.domain.events import Event
-from daemon.domain.ids import AccountName, Actor, NodeName, PostId
-from daemon.domain.media import MediaFacts, MediaLimits
+from daemon.domain.ids import AccountName, Actor, PostId, ProfileName, SessionId
 from daemon.domain.platform import (
-    ChunkAnswer,
     Endpoint,
-    InitAnswer,
-    InitRequest,
-    Plan,
-    PostOrder,
-    Rate,
-    StatusAnswer,
 )  # fmt: skip
-from daemon.domain.post import Attempt, Description, Kind, Mode, Post, State
+from daemon.domain.post import Attempt, Post, State
+from daemon.domain.session import (
+    Session,
+    Sighting,
+)  # fmt: skip
 from daemon.domain.wire import Request
-
-
-class Clock(Protocol):
-    """Time, passed in so that a test can hold it."""
-
-    def now(self) -> datetime:
-        """Return the instant, aware, in UTC."""
-
-    def monotonic(self) -> float:
-        """Return seconds that never go back."""
-
-
-class Ids(Protocol):
-    """New names."""
-
-    def post(self) -> PostId:
-        """Return a new post id, `p_` and letters."""
-
-    def boot(self) -> str:
-        """Return a short random word for this start."""
-
-
-class Timer(Protocol):
-    """The alarm clock: one date, waits capped, so that a suspend or a clock step cannot oversleep."""
-
-    def start(self, wake: Callable[[], None], sweep: Callable[[], None]) -> None:
-        """Call `wake` at the armed date and at least every 30 s, `sweep` every few minutes; both return fast."""
-
-    def arm(self, at: datetime | None) -> None:
-        """Replace the date. Safe from any thread."""
-
-    def stop(self) -> None:
-        """Stop calling. Safe twice, and before start."""
-
-
-class Vault(Protocol):
-    """Secrets at rest. The purpose and the owner are bound into what is sealed."""
-
-    def seal(self, purpose: str, owner: str, clear: str) -> str:
-        """Return text that only `open` with the same purpose and owner turns back."""
-
-    def open(self, purpose: str, owner: str, sealed: str) -> str:
-        """Return the clear text. Raises AdapterFailed for a wrong key, purpose or owner."""
-
-
-class OpenMedia(Protocol):
-    """A media file held open: the bytes that are sent are the bytes that were checked."""
-
-    @property
-    def size(self) -> int:
-        """Return the size in bytes at the time of opening."""
-
-    def window(self, first: int, last: int) -> BinaryIO:
-        """Return a reader over bytes first..last (inclusive): `read(n)`, `__len__`, a position of its own."""
-
-    def has_changed(self) -> bool:
-        """Tell whether anybody has written to the file since it was opened."""
-
-    def close(self) -> None:
-        """Let go of the file. Safe twice."""
-
-
-class MediaProbe(Protocol):
-    """Files inside the configured roots, and addresses within the allowed hosts."""
-
-    def recall(self, name: str) -> MediaFacts | None:
-        """Return the facts of an earlier check if the file is provably the same. Fast, never raises."""
-
-    def inspect(self, name: str) -> MediaFacts:
-        """Check the file in full: path, type, completeness, hash, streams. Takes seconds for large files.
-
-        Raises Rejected: media_missing, media_outside_roots, media_rejected (with every problem named), and
-        shutting_down where the daemon stops meanwhile.
-        """
-
-    def open(self, facts: MediaFacts) -> OpenMedia:
-        """Open the file and prove by its hash that it is the one that was checked.
-
-        Raises Rejected: media_missing, media_outside_roots, media_rejected with problem `changed`, and
-        shutting_down where the daemon stops meanwhile.
-        """
-
-    def check_url(self, url: str, field: str) -> None:
-        """Raise Rejected(media_rejected) unless the platform may be pointed at this address."""
-
-
-class PlatformUploader(Protocol):
-    """A platform that posts can be sent to. Stateless: every call may come from any thread.
-
-    Every call that reaches the network raises PlatformError with its fault class, and nothing else.
-    """
-
-    name: str
-    limits: MediaLimits
-    rates: dict[Endpoint, Rate]
-
-    def is_configured(self) -> bool:
-        """Tell whether the app's own credentials are there."""
-
-    def advice_if_not_configured(self) -> str:
-        """Return what to do about it."""
-
-    def check_description(
-        self, description: Description, mode: Mode, kind: Kind
-    ) -> tuple[tuple[str, Problem], ...]:
-        """Return what is wrong with it, as (argument name, problem) pairs. Pure."""
-
-    def check_creator(
-        self, creator: Creator, description: Description, mode: Mode, facts: MediaFacts | None
-    ) -> tuple[tuple[str, Problem], ...]:
-        """Return what this creator's options forbid, as (argument name, problem) pairs. Pure."""
-
-    def scope_for(self, mode: Mode) -> str:
-        """Return the OAuth scope that the mode needs."""
-
-    def prepare(self, order: PostOrder) -> InitRequest:
-        """Return the init call that will be sent. Pure."""
-
-    def creator(self, access_token: str) -> Creator:
-        """Read what the creator may do now."""
-
-    def init(self, access_token: str, request: InitRequest) -> InitAnswer:
-        """Begin a post: sent at most once, never repeated inside."""
-
-    def send_chunk(
-        self, upload_url: str, body: BinaryIO, plan: Plan, index: int, mime_type: str
-    ) -> ChunkAnswer:
-        """Send chunk `index`. Raises UploadUrlDead where the upload can never be finished."""
-
-    def status(self, access_token: str, publish_id: str) -> StatusAnswer:
-        """Read how far a post is."""
-
-    def cancel(self, access_token: str, publish_id: str) -> None:
-        """Ask to stop a post that the platform is still fetching."""
-
-    def exchange(self, code: str, redirect_uri: str, verifier: str | None) -> Tokens:
-        """Turn an authorisation code into tokens."""
-
-    def refresh(self, refresh_token: str) -> Tokens:
-        """Renew a token pair. The old refresh token may be dead from now on."""
-
-    def revoke(self, access_token: str) -> None:
-        """Give the tokens back."""
-
-    def post_url(self, username: str, public_id: str, kind: Kind) -> str:
-        """Return the public address of a post."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -310,6 +159,27 @@ class Unit(Protocol):
     def save_account(self, account: Account) -> None:
         """Store a new or changed account. Raises StaleAttempt where its tokens are newer than these."""
 
+    def session(self, session_id: SessionId) -> Session | None:
+        """Return one session of this node."""
+
+    def sessions(self, *, is_over: bool, limit: int) -> list[Session]:
+        """Return this node's sessions, newest first: those that are over, or the others."""
+
+    def add_session(self, session: Session) -> None:
+        """Store a new session."""
+
+    def save_session(self, session: Session) -> None:
+        """Store a changed session."""
+
+    def drop_sessions(self, before: datetime) -> None:
+        """Forget sessions that ended before `before`."""
+
+    def sightings(self) -> dict[ProfileName, Sighting]:
+        """Return when each profile was last seen logged in or out on this node."""
+
+    def save_sighting(self, profile: ProfileName, sighting: Sighting) -> None:
+        """Remember it."""
+
     def calls_since(self, account: AccountName, endpoint: Endpoint, since: datetime) -> list[datetime]:
         """Return the recorded calls, oldest first."""
 
@@ -368,28 +238,3 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Checkpoint and close. Safe twice."""
-
-
-class Supervisor(Protocol):
-    """Who is told that an essential part has died."""
-
-    def died(self, part: str, error: BaseException) -> None:
-        """Stop the daemon with exit code 70."""
-
-
-class Bus(Protocol):
-    """The one owner of state, as adapters and workers see it."""
-
-    node: NodeName
-
-    def submit(self, request: Request) -> None:
-        """Queue a caller's message; `request.settle` is called when it may be acknowledged. Never blocks."""
-
-    def tell(self, report: object) -> None:
-        """Queue a report and go on."""
-
-    def ask(self, report: object) -> Any:
-        """Queue a report, wait for its commit, return its handler's answer or raise what it raised."""
-
-    def read(self, query: Callable[[Unit], Any]) -> Any:
-        """Run a query in the bus thread and return its result."""

@@ -1,0 +1,26 @@
+"""What the core needs of the world. Each Protocol says what is promised and which of our errors are raised."""
+
+from daemon.ports.ledger import Outgoing, Publisher, Store, StoredCommand, Unit
+from daemon.ports.platforms import MediaProbe, OpenMedia, PlatformUploader, Vault
+from daemon.ports.runtime import Bus, Clock, Ids, Supervisor, Timer
+from daemon.ports.sessions import Browser, OpenBrowser, Profiles
+
+__all__ = [
+    "Browser",
+    "Bus",
+    "Clock",
+    "Ids",
+    "MediaProbe",
+    "OpenBrowser",
+    "OpenMedia",
+    "Outgoing",
+    "PlatformUploader",
+    "Profiles",
+    "Publisher",
+    "Store",
+    "StoredCommand",
+    "Supervisor",
+    "Timer",
+    "Unit",
+    "Vault",
+]

@@ -1,0 +1,67 @@
+"""What the core needs of the process it runs in: time, names, the alarm clock, its own bus."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Protocol
+
+from daemon.domain.ids import NodeName, PostId
+from daemon.domain.wire import Request
+from daemon.ports.ledger import Unit
+
+
+class Clock(Protocol):
+    """Time, passed in so that a test can hold it."""
+
+    def now(self) -> datetime:
+        """Return the instant, aware, in UTC."""
+
+    def monotonic(self) -> float:
+        """Return seconds that never go back."""
+
+
+class Ids(Protocol):
+    """New names."""
+
+    def post(self) -> PostId:
+        """Return a new post id, `p_` and letters."""
+
+    def boot(self) -> str:
+        """Return a short random word for this start."""
+
+
+class Timer(Protocol):
+    """The alarm clock: one date, waits capped, so that a suspend or a clock step cannot oversleep."""
+
+    def start(self, wake: Callable[[], None], sweep: Callable[[], None]) -> None:
+        """Call `wake` at the armed date and at least every 30 s, `sweep` every few minutes; both return fast."""
+
+    def arm(self, at: datetime | None) -> None:
+        """Replace the date. Safe from any thread."""
+
+    def stop(self) -> None:
+        """Stop calling. Safe twice, and before start."""
+
+
+class Supervisor(Protocol):
+    """Who is told that an essential part has died."""
+
+    def died(self, part: str, error: BaseException) -> None:
+        """Stop the daemon with exit code 70."""
+
+
+class Bus(Protocol):
+    """The one owner of state, as adapters and workers see it."""
+
+    node: NodeName
+
+    def submit(self, request: Request) -> None:
+        """Queue a caller's message; `request.settle` is called when it may be acknowledged. Never blocks."""
+
+    def tell(self, report: object) -> None:
+        """Queue a report and go on."""
+
+    def ask(self, report: object) -> Any:
+        """Queue a report, wait for its commit, return its handler's answer or raise what it raised."""
+
+    def read(self, query: Callable[[Unit], Any]) -> Any:
+        """Run a query in the bus thread and return its result."""
