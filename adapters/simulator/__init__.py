@@ -1,1 +1,1 @@
-"""A stand-in for TikTok's Content Posting API: loopback only, every answer marked as simulated."""
+"""A stand-in for TikTok's Content Posting API and its website: loopback only, every answer marked as simulated."""

@@ -25,7 +25,8 @@ $body
 _STYLE = """
 * { box-sizing: border-box; }
 body { margin: 0; background: #f7f7f8; color: #161823; font: 16px/1.5 system-ui, sans-serif; }
-.simulation { margin: 0; padding: 6px 16px; background: #ffe08a; color: #4a3500; text-align: center; }
+.simulation { position: sticky; top: 0; z-index: 1; margin: 0; padding: 6px 16px; background: #ffe08a; color: #4a3500;
+  text-align: center; }
 header { display: flex; gap: 24px; align-items: center; padding: 10px 24px; background: #fff;
   border-bottom: 1px solid #e3e3e4; }
 header h1 { margin: 0; font-size: 20px; }
@@ -42,6 +43,7 @@ nav a { color: inherit; text-decoration: none; font-weight: 600; }
 main { flex: 1; padding: 24px; }
 article, .card { max-width: 480px; margin: 0 auto 20px; padding: 20px; background: #fff;
   border: 1px solid #e3e3e4; border-radius: 12px; }
+main.card { margin-top: 40px; }
 .film { height: 180px; border-radius: 8px; background: linear-gradient(135deg, #25293c, #0b7a75); }
 .card label { display: block; margin: 14px 0 4px; font-weight: 600; }
 .card button { width: 100%; margin-top: 20px; }
