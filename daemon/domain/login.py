@@ -1,8 +1,28 @@
-"""Is this page logged in? Facts in, a verdict with its evidence out; nobody is ever called logged out by silence."""
+"""Is this page logged in? Facts in, a verdict with its evidence out; nobody is ever called logged out by silence.
 
-from dataclasses import dataclass
+In this order:
+
+1. A challenge, a page that cannot be loaded, another host, an error page: uncertain, and nothing else counts.
+2. A user in the account-info call or in the page state: logged in. A visible avatar, too, where nothing speaks
+   against it. Without the info call's word it has `confirm_s` to come.
+3. Logged out needs two witnesses that do not copy from each other: the info call, the page, the missing cookie.
+   One alone, or the login button, must last for `grace_s`. A living cookie outweighs the button, and a 403, which
+   may as well be a guard's as the account's.
+4. Signs that contradict each other wait for the end of the time, and are then a conflict.
+"""
+
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
+
+_OK = 200
+_ERRORS = 400
+_UNAUTHORIZED = 401
+_FORBIDDEN = 403
+_TOO_MANY = 429
+_SERVER_ERRORS = 500
+_HOST_SHOWN = 100
+_SERVER_WORDS = {"info", "page_state"}  # what the server itself says about the account
 
 
 class Login(StrEnum):
@@ -21,8 +41,8 @@ class Doubt(StrEnum):
     SLOW = "slow"  # the page did not come in time
     NO_EVIDENCE = "no_evidence"  # the page came and says nothing either way
     UNREACHABLE = "unreachable"  # the network or the site is down
-    RATE_LIMITED = "rate_limited"  # 429
-    REFUSED = "refused"  # 401 or 403 for the page itself
+    RATE_LIMITED = "rate_limited"  # 429, for the page or for the info call of a page that tells nothing
+    REFUSED = "refused"  # 4xx for the page itself, or a 403 for the info call that nothing confirms
     SERVER_ERROR = "server_error"  # 5xx
     OFF_SITE = "off_site"  # the page went to another host
     KEYRING = "keyring"  # the cookies could not be decrypted: that is no logout
@@ -56,6 +76,7 @@ class LoginRules:
     """How long a negative must last, and what may cut it short."""
 
     grace_s: float = 2.0  # a skeleton page shows the login button before the avatar
+    confirm_s: float = 0.5  # a page that shows a user waits so long for the info call to contradict it
     cookie_absent_decides: bool = False
 
 
@@ -87,12 +108,204 @@ class Verdict:
 
 def judge(facts: LoginFacts, elapsed_s: float, rules: LoginRules, *, is_last: bool) -> Verdict | None:
     """Return the verdict; None while more may come, which `is_last` ends. Pure: same facts, same verdict."""
-    raise NotImplementedError
+    if (stop := _stop(facts)) is not None:
+        return stop
+    if not facts.is_on_site:  # on the way back, perhaps: redirects pass through other hosts
+        return _off_site(facts) if facts.is_complete or is_last else None
+    if (trouble := _trouble(facts)) is not None:
+        return trouble
+    signs = _signs(facts)
+    verdict = _positive(facts, signs, is_settled=is_last or _is_settled(facts, elapsed_s, rules))
+    if verdict is None:
+        verdict = _negative(facts, signs, elapsed_s, rules)
+    if verdict is None and is_last:
+        verdict = _doubt(facts, signs, elapsed_s)
+    return verdict
 
 
 def may_reload(verdict: Verdict) -> bool:
-    """Tell whether looking once more may help: never where the site asks for a person or for patience."""
-    raise NotImplementedError
+    """Tell whether looking once more may help: never where the site asks for a person or for patience.
+
+    Nor off the site: that page may be where the person went.
+    """
+    return verdict.reason in {
+        Doubt.CONFLICT,
+        Doubt.SLOW,
+        Doubt.NO_EVIDENCE,
+        Doubt.UNREACHABLE,
+        Doubt.SERVER_ERROR,
+    }
+
+
+class _Sign(NamedTuple):
+    """What one source says: True for in, False for out, None for nothing by itself."""
+
+    source: str
+    says: bool | None
+    text: str
+
+
+def _uncertain(reason: Doubt, method: str, *evidence: str) -> Verdict:
+    return Verdict(login=Login.UNCERTAIN, reason=reason, method=method, evidence=evidence)
+
+
+# -- what ends the question --------------------------------------------------------------------------------------
+
+
+def _stop(facts: LoginFacts) -> Verdict | None:
+    if facts.challenge:
+        return _uncertain(Doubt.CHALLENGE, "challenge", f"visible: {facts.challenge}")
+    if facts.load_error:
+        return _uncertain(Doubt.UNREACHABLE, "page", f"page: {facts.load_error}")
+    return None
+
+
+def _off_site(facts: LoginFacts) -> Verdict:
+    return _uncertain(
+        Doubt.OFF_SITE, "page", f"page: on another host, {facts.host[:_HOST_SHOWN] or 'unknown'}"
+    )
+
+
+def _trouble(facts: LoginFacts) -> Verdict | None:
+    status = facts.page_status
+    if status is None or status < _ERRORS:
+        return None
+    if status >= _SERVER_ERRORS:
+        reason = Doubt.SERVER_ERROR
+    elif status == _TOO_MANY:
+        reason = Doubt.RATE_LIMITED
+    else:  # any other 4xx, too, is a no to this very page: asking again will not change it
+        reason = Doubt.REFUSED
+    return _uncertain(reason, "page", f"page: status {status}")
+
+
+# -- signs -------------------------------------------------------------------------------------------------------
+
+
+def _signs(facts: LoginFacts) -> tuple[_Sign, ...]:
+    """Return all that was seen, the strongest source first."""
+    signs = [_info_sign(facts)]
+    if facts.state_login is not None:
+        text = "page state: a user" if facts.state_login else "page state: no user"
+        signs.append(_Sign("page_state", facts.state_login, text))
+    if facts.is_login_page:
+        signs.append(_Sign("redirect", says=False, text="sent to the login page"))
+    if facts.dom_in:
+        signs.append(_Sign("dom", says=True, text=f"visible: {facts.dom_in}"))
+    if facts.dom_out:
+        signs.append(_Sign("dom", says=False, text=f"visible: {facts.dom_out}"))
+    if facts.cookie is not None:
+        # Its presence proves nothing: the site may have ended the session.
+        text = "login cookie: present" if facts.cookie else "login cookie: absent"
+        signs.append(_Sign("cookie", None if facts.cookie else False, text))
+    return tuple(sign for sign in signs if sign is not None)
+
+
+def _info_sign(facts: LoginFacts) -> _Sign | None:
+    call, status = "account info call", facts.info_status
+    if facts.info_login is True:
+        return _Sign(
+            "info", says=True, text=f"{call}: a user" if status is None else f"{call}: {status}, a user"
+        )
+    if facts.info_login is False:
+        return _Sign("info", says=False, text=f"{call}: session expired")
+    if status is None:
+        return None
+    if status in {_UNAUTHORIZED, _FORBIDDEN}:
+        return _Sign("info", says=False, text=f"{call}: status {status}")
+    return _Sign("info", says=None, text=f"{call}: status {status}, says nothing")
+
+
+def _sources(signs: tuple[_Sign, ...], *, says: bool) -> set[str]:
+    return {sign.source for sign in signs if sign.says is says}
+
+
+def _is_contradicted(signs: tuple[_Sign, ...]) -> bool:
+    """Tell whether something that counts speaks against a sign of being logged in."""
+    ins, outs = _sources(signs, says=True), _sources(signs, says=False)
+    if ins & _SERVER_WORDS:  # a shell's login button and a renamed cookie do not count against these
+        return bool(outs & (_SERVER_WORDS | {"redirect"}))
+    return bool(ins and outs)
+
+
+# -- answers -----------------------------------------------------------------------------------------------------
+
+
+def _is_settled(facts: LoginFacts, elapsed_s: float, rules: LoginRules) -> bool:
+    """Tell whether the info call's word is not to be waited for any more. With 200 its body is still to come."""
+    return elapsed_s >= rules.confirm_s or facts.info_status not in {None, _OK}
+
+
+def _positive(facts: LoginFacts, signs: tuple[_Sign, ...], *, is_settled: bool) -> Verdict | None:
+    ins = [sign for sign in signs if sign.says]
+    if not ins or _is_contradicted(signs) or not (is_settled or facts.info_login):
+        return None
+    return Verdict(
+        login=Login.LOGGED_IN,
+        method=ins[0].source,
+        evidence=tuple(sign.text for sign in ins),
+        username=facts.username,
+    )
+
+
+def _negative(
+    facts: LoginFacts, signs: tuple[_Sign, ...], elapsed_s: float, rules: LoginRules
+) -> Verdict | None:
+    ins = _sources(signs, says=True)
+    if ins & _SERVER_WORDS:
+        return None
+    outs = [sign for sign in signs if sign.says is False]
+    if rules.cookie_absent_decides and facts.cookie is False:
+        return _logged_out(facts, outs[-1:])  # the cookie is the last of the signs
+    if ins or not _is_enough(facts, elapsed_s, rules):
+        return None
+    return _logged_out(facts, outs)
+
+
+def _is_enough(facts: LoginFacts, elapsed_s: float, rules: LoginRules) -> bool:
+    """Tell whether the signs of being logged out suffice, now that nothing says the contrary."""
+    refused = facts.info_login is None and facts.info_status == _FORBIDDEN
+    told = facts.info_login is False or (facts.info_login is None and facts.info_status == _UNAUTHORIZED)
+    shown = facts.state_login is False or facts.is_login_page
+    button = bool(facts.dom_out)
+    absent = facts.cookie is False
+    # Page state, redirect and button are one witness: they come with one document, which may be a shell.
+    if (told and (shown or button or absent)) or (shown and absent):
+        return True
+    has_lasted = elapsed_s >= rules.grace_s
+    if absent:
+        return has_lasted and (button or refused)
+    is_alone_enough = told or shown or (button and facts.cookie is None)
+    return has_lasted and facts.is_complete and is_alone_enough
+
+
+def _logged_out(facts: LoginFacts, outs: list[_Sign]) -> Verdict:
+    verdict = Verdict(
+        login=Login.LOGGED_OUT, method=outs[0].source, evidence=tuple(sign.text for sign in outs)
+    )
+    if facts.keyring_lost:
+        lost = "cookies: lost without the keyring"
+        return replace(
+            verdict, login=Login.UNCERTAIN, reason=Doubt.KEYRING, evidence=(*verdict.evidence, lost)
+        )
+    return verdict
+
+
+def _doubt(facts: LoginFacts, signs: tuple[_Sign, ...], elapsed_s: float) -> Verdict:
+    """Say why nobody can tell; the time is over."""
+    seen = tuple(sign.text for sign in signs)
+    if facts.info_login is None and facts.info_status == _TOO_MANY:
+        return _uncertain(Doubt.RATE_LIMITED, "info", *seen)
+    if _is_contradicted(signs):
+        strongest = next(sign for sign in signs if sign.says is not None)
+        return _uncertain(Doubt.CONFLICT, strongest.source, *seen)
+    if facts.info_login is None and facts.info_status == _FORBIDDEN:
+        return _uncertain(Doubt.REFUSED, "info", *seen)
+    if not facts.is_complete:
+        return _uncertain(Doubt.SLOW, "none", f"page not complete after {elapsed_s:.1f} s", *seen)
+    if facts.dom_out and facts.cookie:
+        return _uncertain(Doubt.CONFLICT, "dom", *seen)
+    return _uncertain(Doubt.NO_EVIDENCE, "none", f"page tells too little after {elapsed_s:.1f} s", *seen)
 
 
 def stays_open(verdict: Verdict, *, require_login: bool, keep_uncertain: bool, headless: bool) -> bool:
