@@ -13,7 +13,7 @@ from daemon.domain.errors import Code, Rejected
 from daemon.domain.events import as_json
 from daemon.domain.wire import Request
 from daemon.domain.work import Work
-from daemon.handlers.context import Accepted, Context, Rules
+from daemon.handlers.context import Accepted, Context, Deferred, Rules
 from daemon.handlers.registry import COMMANDS
 from daemon.ports import Outgoing
 
@@ -101,6 +101,10 @@ class Intake:
                     )
                 )
         context.answers.clear()
+        for request, body in context.questions:
+            reply = self.reply(request.id, request.verb, context.now, body)
+            self._answer(request, reply, None, context, batch)
+        context.questions.clear()
 
     def committed(self, batch: Batch) -> None:
         """Remember who waits for an accepted command, forget who has been answered."""
@@ -154,7 +158,7 @@ class Intake:
             self._try(request, context)
         command_id = request.id or f"~{ids.boot()}{ids.boot()}"  # "~" no caller can send
         outgoing, works = len(context.outgoing), len(context.works)
-        context.request, context.stored, context.row = request, None, 0
+        context.request, context.stored, context.row, context.command_id = request, None, 0, command_id
         try:
             result = _handle(request, context)
         except Rejected as refusal:
@@ -192,9 +196,14 @@ class Intake:
     def _execute_read(self, request: Request, context: Context, batch: Batch) -> None:
         context.request, context.stored, context.row = request, None, None
         try:
-            body: dict[str, Any] = {"status": "done", "result": _handle(request, context)}
+            result = _handle(request, context)
         except Rejected as refusal:
             body = refused(refusal)
+        else:
+            if isinstance(result, Deferred):
+                context.start(replace(result.work, request=request))
+                return
+            body = {"status": "done", "result": result}
         reply = self.reply(request.id, request.verb, context.now, body)
         self._answer(request, reply, None, context, batch)
 

@@ -2,9 +2,10 @@
 
 import queue
 import threading
+import time
 from collections.abc import Callable
 
-from daemon.domain.work import Deliver, InspectMedia, Work
+from daemon.domain.work import Browse, Deliver, InspectMedia, SurveyProfiles, SweepSessions, Work
 from daemon.ports import Supervisor
 
 
@@ -24,18 +25,22 @@ class WorkerPool:
     """A fixed number of workers for deliveries, and others apart for media checks and for short work.
 
     So that no upload delays a status read, and a hundred files that are being scheduled delay no post that is due.
+    A browser session has a worker for as long as it lives; `sessions` is how many there may be.
     """
 
     def __init__(
-        self, size: int, run: Callable[[Work], None], ended: Callable[[Work], None], supervisor: Supervisor
-    ) -> None:
+        self, size: int, run: Callable[[Work], None], ended: Callable[[Work], None], supervisor: Supervisor,
+        sessions: int = 1,
+    ) -> None:  # fmt: skip
         self._size = size
+        self._session_count = sessions
         self._run = run
         self._ended = ended
         self._supervisor = supervisor
         self._long: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
         self._checks: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
         self._short: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
+        self._sessions: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._stopping = threading.Event()
 
@@ -43,6 +48,8 @@ class WorkerPool:
         """Start the workers."""
         for number in range(self._size):
             self._add(f"deliver-{number + 1}", self._long)
+        for number in range(self._session_count):
+            self._add(f"session-{number + 1}", self._sessions)
         for number in range(2):
             self._add(f"check-{number + 1}", self._checks)
             self._add(f"worker-{number + 1}", self._short)
@@ -52,8 +59,10 @@ class WorkerPool:
         match work:
             case Deliver():
                 self._long.put(work)
-            case InspectMedia():
+            case InspectMedia() | SurveyProfiles() | SweepSessions():
                 self._checks.put(work)
+            case Browse():
+                self._sessions.put(work)
             case _:
                 self._short.put(work)
 
@@ -61,10 +70,11 @@ class WorkerPool:
         """Let every worker finish its step; return whether all did. Safe twice, and before start."""
         self._stopping.set()
         for _ in self._threads:
-            for line in (self._long, self._checks, self._short):
+            for line in (self._long, self._checks, self._short, self._sessions):
                 line.put(None)
+        end = time.monotonic() + deadline_s
         for thread in self._threads:
-            thread.join(max(0.0, deadline_s / max(1, len(self._threads))))
+            thread.join(max(0.0, end - time.monotonic()))
         return not any(thread.is_alive() for thread in self._threads)
 
     def _add(self, name: str, source: "queue.SimpleQueue[Work | None]") -> None:

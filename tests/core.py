@@ -30,13 +30,16 @@ from daemon.domain.ids import AccountName, NodeName, PostId
 from daemon.domain.policy import Policy
 from daemon.domain.post import Attempt, Post
 from daemon.domain.reports import ClockTicked, DaemonStarted, DaemonStopping, SweepDue
+from daemon.domain.session import BrowserEnded, EndReason
 from daemon.domain.wire import read_request
-from daemon.domain.work import Work
+from daemon.domain.work import Browse, Work
 from daemon.handlers.context import Rules
 from daemon.jobs.run import Jobs
+from daemon.jobs.sessions import LiveSessions, SessionJobs
 from daemon.jobs.tokens import TokenDesk
 from daemon.jobs.tools import Tools
 from daemon.worker import WorkerPool
+from tests.fakes.browser import FakeBrowser, FakePictures, FakeProfiles
 from tests.fakes.clock import CountedIds, FakeClock, ManualTimer
 from tests.fakes.media import FakeMedia
 from tests.fakes.platform import FakePlatform
@@ -178,6 +181,9 @@ class Core:
         self.media = media or FakeMedia()
         self.vault = vault or FakeVault()
         self.ids = ids or CountedIds()
+        self.profiles = FakeProfiles()
+        self.browser = FakeBrowser()
+        self.pictures = FakePictures()
         self.timer = ManualTimer()
         self.publisher = FakePublisher()
         self.deaths = Deaths()
@@ -219,8 +225,14 @@ class Core:
             bus=self.bus, clock=self.clock, vault=self.vault, media=self.media, tokens=tokens,
             policy=self.policy, stopping=self.stopping,
         )  # fmt: skip
-        self.jobs = Jobs(tools=tools, platforms=rules.platforms)
-        self.pool = WorkerPool(self._workers, self.jobs.run, self._work_ended, self.deaths)
+        self.live = LiveSessions()
+        sessions = SessionJobs(
+            tools=tools, profiles=self.profiles, browser=self.browser, live=self.live, pictures=self.pictures
+        )
+        self.jobs = Jobs(tools=tools, platforms=rules.platforms, sessions=sessions)
+        self.pool = WorkerPool(
+            self._workers, self.jobs.run, self._work_ended, self.deaths, self.policy.sessions.max_concurrent
+        )
         self.bus.start()
         self._is_running = True
         self.bus.ask(DaemonStarted())
@@ -234,10 +246,23 @@ class Core:
         self._is_running = False
         self.stopping.set()
         self.timer.stop()
+        assert self.live.close_all(DEADLINE_S)
         assert self.pool.stop(DEADLINE_S), "a worker does not end: is a gate of the test still shut?"
         if clean and not self.deaths.found:
             self.bus.ask(DaemonStopping())
         assert self.bus.stop(DEADLINE_S)
+
+    def die(self) -> None:
+        """End as a kill does: nothing is reported, no session is closed; what the workers held is lost."""
+        self._is_running = False
+        self.stopping.set()
+        self.timer.stop()
+        assert self.bus.stop(DEADLINE_S)
+        self.browser.gate.set()
+        for browser in self.browser.opened:
+            browser.tell(BrowserEnded(reason=EndReason.CRASHED))
+        assert self.pool.stop(DEADLINE_S)
+        self.browser.opened.clear()
 
     def restart(self, *, clean: bool = True) -> None:
         """Stop and start again on the same file; whatever was queued or under way is gone."""
@@ -246,12 +271,14 @@ class Core:
         self.start()
 
     def _start_work(self, work: Work) -> None:
-        self.business.more()
+        if not isinstance(work, Browse):  # a session lasts; nobody waits for its end to settle
+            self.business.more()
         self.pool.put(work)
 
     def _work_ended(self, work: Work) -> None:
         self.bus.work_ended(work)
-        self.business.more(-1)
+        if not isinstance(work, Browse):
+            self.business.more(-1)
 
     # -- time --------------------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ import string
 import time
 from datetime import UTC, datetime
 
-from daemon.domain.ids import PostId
+from daemon.domain.ids import PostId, SessionId
 
 _LETTERS = string.ascii_letters + string.digits
 
@@ -32,6 +32,10 @@ class RandomIds:
     def post(self) -> PostId:
         """Return a new post id, `p_` and twelve letters or digits."""
         return PostId(f"p_{_word(12)}")
+
+    def session(self) -> SessionId:
+        """Return a new session id."""
+        return SessionId(secrets.token_hex(8))
 
     def boot(self) -> str:
         """Return a short random word for this start."""

@@ -29,6 +29,8 @@ COMMAND = Row.metadata.tables["command"]
 OUTBOX = Row.metadata.tables["outbox"]
 CALL = Row.metadata.tables["call"]
 FLAG = Row.metadata.tables["flag"]
+SESSION = Row.metadata.tables["session"]
+SIGHTING = Row.metadata.tables["sighting"]
 
 HAND = sorted(state.value for state in IN_HAND)
 FOLLOWED = [

@@ -223,3 +223,28 @@ class OutboxRow(Row, table=True):
     expires_at: int | None = _int(nullable=True)
     created_at: int = _int()
     sent_at: int | None = _int(nullable=True)
+
+
+class SessionRow(Row, table=True):
+    """Browser sessions of a node. The body is the whole session; the columns are what is searched for."""
+
+    __tablename__ = "session"
+    __table_args__ = (_index("session_newest", "node", "is_over", "created_at"), {"sqlite_strict": True})
+
+    node: str = _key()
+    id: str = _key()
+    is_over: int = _int()
+    created_at: int = _int()
+    ended_at: int | None = _int(nullable=True)
+    body: str = _text()
+
+
+class SightingRow(Row, table=True):
+    """The login state of each profile when it was last read."""
+
+    __tablename__ = "sighting"
+    __table_args__ = ({"sqlite_strict": True},)
+
+    node: str = _key()
+    profile: str = _key()
+    body: str = _text()

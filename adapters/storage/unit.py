@@ -1,4 +1,4 @@
-"""One transaction as the bus sees it: inbox, accounts, budgets, flags and outbox (the posts are in posts.py)."""
+"""One transaction as the bus sees it: inbox, accounts, budgets, flags, outbox (posts.py and sessions.py: the rest)."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -9,6 +9,7 @@ from sqlalchemy import Connection, delete, func, insert, or_, select, update
 
 from adapters.storage import rows
 from adapters.storage.posts import PostsMixin
+from adapters.storage.sessions import SessionsMixin
 from adapters.storage.statements import (
     ACCOUNT,
     ACCOUNT_BY_NAME,
@@ -35,7 +36,7 @@ from daemon.domain.wire import Request
 from daemon.ports import Outgoing, StoredCommand
 
 
-class SqlUnit(PostsMixin):
+class SqlUnit(PostsMixin, SessionsMixin):
     """A Unit over one SQLAlchemy connection with an open transaction."""
 
     def __init__(

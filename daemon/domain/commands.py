@@ -9,6 +9,8 @@ from daemon.domain.post import Kind, LateRule, Mode, State
 
 AccountArg = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}$")]
 PostArg = Annotated[str, StringConstraints(pattern=r"^p_[A-Za-z0-9]{1,40}$")]
+ProfileArg = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}$")]
+SessionArg = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]
 Hashtag = Annotated[str, StringConstraints(pattern=r"^#?[^\s#@]{1,100}$")]
 Address = Annotated[str, StringConstraints(min_length=1, max_length=2048)]
 
@@ -145,6 +147,69 @@ class ImportAccount(Command):
         return SecretStr(text)
 
 
+class OpenSession(Command):
+    """Open a window on a clone of a profile: on TikTok, or on any page."""
+
+    profile: ProfileArg | None = None
+    url: Address | None = None
+    timeout_seconds: int | None = Field(default=None, ge=1, le=3600)
+    headless: bool | None = None
+    require_login: bool | None = None
+
+
+class CloseSession(Command):
+    """Close a session, or `all` of them. With one session open, none need be named."""
+
+    session: SessionArg | None = None
+    all: bool = False
+
+
+class ListSessions(Command):
+    """Tell the sessions that are open, or with `ended` those that were."""
+
+    ended: bool = False
+    limit: int = Field(default=50, ge=1, le=200)
+
+
+class ExtendSession(Command):
+    """Keep a window open for at least so many seconds from now on."""
+
+    session: SessionArg | None = None
+    seconds: int = Field(ge=1, le=3600)
+
+
+class PictureSession(Command):
+    """Take a picture of the page: a file on the machine, or with `inline` in the answer, in base64."""
+
+    session: SessionArg | None = None
+    inline: bool = False
+
+
+class CheckSession(Command):
+    """Read the login state of an open session once more, in a tab of its own."""
+
+    session: SessionArg | None = None
+
+
+class ListProfiles(Command):
+    """Tell the browser profiles: size, last use, encryption, in use by whom, login state when last seen."""
+
+
+class LoginProfile(Command):
+    """Open a window on the profile itself, so that the person can log in. Made where it is new."""
+
+    profile: ProfileArg | None = None
+    url: Address | None = None
+    timeout_seconds: int | None = Field(default=None, ge=1, le=86400)
+
+
+class PromoteProfile(Command):
+    """Close a session cleanly and make its clone the profile; the old one is kept as a backup."""
+
+    session: SessionArg | None = None
+    profile: ProfileArg | None = None
+
+
 class ReplayEvents(Command):
     """Return the events after a sequence number: the answer to having been away."""
 
@@ -198,6 +263,15 @@ VERBS: dict[str, Verb] = {
         Verb("post/list", ListPosts, is_durable=False),
         Verb("account/list", ListAccounts, is_durable=False),
         Verb("account/import", ImportAccount, is_durable=True, is_local=True),
+        Verb("session/open", OpenSession, is_durable=True),
+        Verb("session/close", CloseSession, is_durable=True),
+        Verb("session/list", ListSessions, is_durable=False),
+        Verb("session/extend", ExtendSession, is_durable=True),
+        Verb("session/screenshot", PictureSession, is_durable=False),
+        Verb("session/check", CheckSession, is_durable=False),
+        Verb("profiles/list", ListProfiles, is_durable=False),
+        Verb("profiles/login", LoginProfile, is_durable=True),
+        Verb("profiles/promote", PromoteProfile, is_durable=True),
         Verb("events/replay", ReplayEvents, is_durable=False),
         Verb("system/ping", Ping, is_durable=False),
         Verb("system/describe", Describe, is_durable=False),

@@ -1,8 +1,33 @@
 """The house rules in numbers: what the settings say, as the core reads it. Seconds throughout."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
 
+from daemon.domain.ids import AccountName, ProfileName
 from daemon.domain.post import LateRule
+
+_MASTER = ProfileName("master")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionPolicy:
+    """What a session is, unless its command says otherwise."""
+
+    profile: ProfileName = _MASTER
+    url: str = "https://www.tiktok.com/"
+    hosts: tuple[str, ...] = ("tiktok.com",)  # these, and what is below them, are TikTok's
+    timeout_s: int = 300
+    login_timeout_s: int = 1800
+    longest_s: int = 86400  # no extension goes beyond
+    headless: bool = False
+    write_mode: bool = False
+    max_concurrent: int = 4
+    accounts: Mapping[ProfileName, AccountName] = field(default_factory=lambda: MappingProxyType({}))
+
+    def is_site(self, host: str) -> bool:
+        """Tell whether a host is the one whose login state can be read."""
+        return any(host == found or host.endswith(f".{found}") for found in self.hosts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,3 +56,4 @@ class Policy:
     refresh_margin_s: float = 2700
     claim_ahead: int = 1024
     crashes_max: int = 10
+    sessions: SessionPolicy = SessionPolicy()

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from daemon.domain.errors import IllegalMove, Problem
-from daemon.domain.ids import AccountName, NodeName, ProfileName, SessionId
+from daemon.domain.ids import AccountName, Actor, NodeName, ProfileName, SessionId
 from daemon.domain.login import Login, Verdict
 from daemon.domain.times import iso
 
@@ -59,12 +59,27 @@ class EndReason(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SessionOrder:
+    """All that a browser needs to know to open a session."""
+
+    session: SessionId
+    kind: SessionKind
+    profile: ProfileName
+    url: str
+    headless: bool
+    require_login: bool
+    timeout_s: float  # from the moment the window is handed over
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
     """One session, as the ledger keeps it. Times are aware, in UTC."""
 
     id: SessionId
     node: NodeName
     boot: str  # the daemon's start that owns it
+    actor: Actor
+    command_id: str  # of the order that waits for its answer
     kind: SessionKind
     profile: ProfileName
     url: str
@@ -74,8 +89,6 @@ class Session:
     state: SessionState
     state_since: datetime
     created_at: datetime
-    command: int | None = None  # the inbox row of session/open that waits for its answer
-    command_id: str | None = None
     opened_at: datetime | None = None  # the window was handed over
     ends_at: datetime | None = None  # the deadline
     login: Login | None = None
@@ -95,9 +108,12 @@ class Session:
         return self.state is SessionState.ENDED
 
     @property
-    def is_established(self) -> bool:
-        """Tell whether the window was handed to the person."""
-        return self.opened_at is not None
+    def order(self) -> SessionOrder:
+        """Return what a browser needs to know of it."""
+        return SessionOrder(
+            session=self.id, kind=self.kind, profile=self.profile, url=self.url, headless=self.headless,
+            require_login=self.require_login, timeout_s=self.timeout_s,
+        )  # fmt: skip
 
 
 def move(session: Session, to: SessionState, now: datetime, **changes: Any) -> Session:
@@ -105,19 +121,6 @@ def move(session: Session, to: SessionState, now: datetime, **changes: Any) -> S
     if session.is_over or (to is not SessionState.ENDED and to not in MOVES[session.state]):
         raise IllegalMove(f"session {session.id} cannot go from {session.state} to {to}")
     return replace(session, state=to, state_since=now, version=session.version + 1, **changes)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionOrder:
-    """All that a browser needs to know to open a session."""
-
-    session: SessionId
-    kind: SessionKind
-    profile: ProfileName
-    url: str
-    headless: bool
-    require_login: bool
-    timeout_s: float  # from the moment the window is handed over
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ from zoneinfo import ZoneInfo
 
 from daemon.domain.account import Account
 from daemon.domain.post import Attempt, Post
+from daemon.domain.session import ProfileFacts, Session, Sighting
 from daemon.domain.times import iso
 
 
@@ -85,8 +86,8 @@ def attempt_view(attempt: Attempt) -> dict[str, Any]:
     return {key: value for key, value in view.items() if value is not None}
 
 
-def account_view(account: Account, now: datetime) -> dict[str, Any]:
-    """Return an account; the tokens stay here."""
+def account_view(account: Account, now: datetime, sighting: Sighting | None = None) -> dict[str, Any]:
+    """Return an account; the tokens stay here. `sighting` is what its browser profile was last seen as."""
     view: dict[str, Any] = {
         "account": account.name,
         "platform": account.platform,
@@ -99,9 +100,54 @@ def account_view(account: Account, now: datetime) -> dict[str, Any]:
         "token_days_left": max(0, (account.refresh_expires_at - now).days),
         "linked_at": iso(account.linked_at),
         "detail": account.detail,
+        "browser_login": sighting.as_dict() if sighting else None,
     }
     if account.creator:
         view["creator"] = account.creator.as_dict() | {
             "privacy_options": list(account.creator.privacy_options)
+        }
+    return {key: value for key, value in view.items() if value is not None}
+
+
+def session_view(session: Session) -> dict[str, Any]:
+    """Return a session as everybody may see it: the same in replies and in its retained state."""
+    view: dict[str, Any] = {
+        "session": session.id,
+        "kind": session.kind.value,
+        "profile": session.profile,
+        "url": shown_url(session.url),
+        "state": session.state.value,
+        "state_since": iso(session.state_since),
+        "headless": session.headless,
+        "created_at": iso(session.created_at),
+        "opened_at": _time(session.opened_at),
+        "ends_at": _time(session.ends_at),
+        "login": session.verdict,
+        "warnings": list(session.warnings),
+        "ended_at": _time(session.ended_at),
+        "reason": session.reason.value if session.reason else None,
+        "error": session.error.as_dict() if session.error else None,
+        "command_id": session.command_id,
+    }
+    return {key: value for key, value in view.items() if value is not None and value != []}
+
+
+def shown_url(url: str) -> str:
+    """Return an address without its query and fragment, which may hold what is nobody's business."""
+    return url.partition("#")[0].partition("?")[0]
+
+
+def profile_view(name: str, facts: ProfileFacts | None, sighting: Sighting | None) -> dict[str, Any]:
+    """Return a browser profile: what the disk says, and its login state when last seen."""
+    view: dict[str, Any] = {"profile": name, "login": sighting.as_dict() if sighting else None}
+    if sighting is not None and sighting.account is not None:
+        view["account"] = sighting.account
+    if facts is not None:
+        view |= {
+            "size": facts.size,
+            "files": facts.files,
+            "used_at": _time(facts.used_at),
+            "in_use_by": facts.in_use_by,
+            "encryption": facts.encryption.label,
         }
     return {key: value for key, value in view.items() if value is not None}

@@ -1,8 +1,11 @@
 """Orders to the workers: long work that the bus starts after its commit."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 
-from daemon.domain.ids import AccountName, PostId
+from daemon.domain.ids import AccountName, PostId, ProfileName, SessionId
+from daemon.domain.session import EndReason
+from daemon.domain.wire import Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,4 +49,59 @@ class RefreshAccount:
     account: AccountName
 
 
-Work = InspectMedia | Deliver | Follow | Withdraw | RefreshAccount
+@dataclass(frozen=True, slots=True)
+class Browse:
+    """Open a session's browser and stay with it until it has ended, for the stored command `command`."""
+
+    command: int
+    session: SessionId
+
+
+@dataclass(frozen=True, slots=True)
+class EndSession:
+    """Ask a running session to close; `promote_to` keeps its clone as that profile."""
+
+    session: SessionId
+    reason: EndReason
+    promote_to: ProfileName | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProlongSession:
+    """Let a running session's deadline be so many seconds from now."""
+
+    session: SessionId
+    timeout_s: float
+
+
+class Question(StrEnum):
+    """What an open session can be asked."""
+
+    CHECK = "check"
+    PICTURE = "picture"
+
+
+@dataclass(frozen=True, slots=True)
+class AskSession:
+    """Ask an open session something, for the caller of `request`."""
+
+    session: SessionId
+    question: Question
+    request: Request | None = None
+    inline: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SurveyProfiles:
+    """Read what the disk says of the profiles, for the caller of `request`."""
+
+    request: Request | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SweepSessions:
+    """Clean up after sessions whose owner is dead."""
+
+
+SessionWork = Browse | EndSession | ProlongSession | AskSession | SurveyProfiles | SweepSessions
+Work = InspectMedia | Deliver | Follow | Withdraw | RefreshAccount | SessionWork

@@ -1,15 +1,21 @@
 """A broker connection is up: make the retained set right."""
 
 from daemon.domain.reports import BrokerJoined, RetainedSetDue
-from daemon.domain.views import account_view
+from daemon.domain.views import profile_view, session_view
 from daemon.handlers.context import Context
 from daemon.handlers.health import daemon_view
 
+SESSIONS_MAX = 200
+
 
 def handle(report: BrokerJoined, context: Context) -> None:
-    """Publish the daemon's and the accounts' states; all posts' too where the broker has kept nothing of us."""
+    """Publish the states of all but posts; those too where the broker has kept nothing of us."""
     context.publish_state("daemon", daemon_view(context))
     for account in context.unit.accounts():
-        context.publish_state(f"account/{account.name}", account_view(account, context.now))
+        context.publish_account(account)
+    for profile, sighting in context.unit.sightings().items():
+        context.publish_state(f"profile/{profile}", profile_view(profile, None, sighting))
+    for session in context.unit.sessions(is_over=False, limit=SESSIONS_MAX):
+        context.publish_state(f"session/{session.id}", session_view(session))
     if not report.has_session:
         context.follow_ups.append(RetainedSetDue(None))

@@ -13,7 +13,7 @@ from daemon.domain.policy import Policy
 from daemon.domain.post import Post
 from daemon.domain.views import account_view, post_view
 from daemon.domain.wire import Request
-from daemon.domain.work import InspectMedia, Withdraw, Work
+from daemon.domain.work import AskSession, Browse, InspectMedia, SurveyProfiles, Withdraw, Work
 from daemon.ports import Ids, MediaProbe, Outgoing, PlatformUploader, StoredCommand, Unit, Vault
 
 PAUSED_FLAG = "paused"
@@ -42,7 +42,14 @@ class Rules:
 class Accepted:
     """A command whose result comes later; `work` finds it out. Its `command` is set when the row is known."""
 
-    work: InspectMedia | Withdraw
+    work: InspectMedia | Withdraw | Browse
+
+
+@dataclass(frozen=True)
+class Deferred:
+    """A question whose answer takes longer than the bus may wait. Its `request` is set by the intake."""
+
+    work: AskSession | SurveyProfiles
 
 
 @dataclass(kw_only=True)
@@ -55,10 +62,12 @@ class Context:
     driving: frozenset[PostId] = frozenset()
     request: Request | None = None
     stored: StoredCommand | None = None
+    command_id: str = ""  # the order's own name, given or made up
     row: int | None = None  # of a command that is being answered later; 0 while it is first executed
     outgoing: list[Outgoing] = field(default_factory=list)
     works: list[Work] = field(default_factory=list)
     answers: list[tuple[StoredCommand, dict[str, Any]]] = field(default_factory=list)
+    questions: list[tuple[Request, dict[str, Any]]] = field(default_factory=list)  # answered, not stored
     follow_ups: list[object] = field(default_factory=list)  # reports to the bus itself
     rings_at: datetime | None = None  # the clock must ring then, too
     wants_clock: bool = False  # something may have become due
@@ -114,10 +123,20 @@ class Context:
     def save_account(self, account: Account, event: EventType | None = None, **data: Any) -> None:
         """Store a changed account, its retained state and its event."""
         self.unit.save_account(account)
-        self.publish_state(f"account/{account.name}", account_view(account, self.now))
+        self.publish_account(account)
         if event is not None:
             told = {"account": account.name, "login": account.login.value, "enabled": account.enabled}
             self.emit(event, f"account/{account.name}", told | data)
+
+    def publish_account(self, account: Account) -> None:
+        """Publish an account's retained state."""
+        self.publish_state(f"account/{account.name}", self.view_account(account))
+
+    def view_account(self, account: Account) -> dict[str, Any]:
+        """Return an account as everybody may see it, with the login state of its browser profile."""
+        seen = [found for found in self.unit.sightings().values() if found.account == account.name]
+        newest = max(seen, key=lambda found: found.seen_at, default=None)
+        return account_view(account, self.now, newest)
 
     def start(self, work: Work) -> None:
         """Start work after the commit."""
@@ -131,6 +150,10 @@ class Context:
         """Let the clock ring at this time, too: cheaper than `wants_clock`, which reads all times again."""
         if at is not None and (self.rings_at is None or at < self.rings_at):
             self.rings_at = at
+
+    def answer(self, request: Request, body: dict[str, Any]) -> None:
+        """Answer a question that was deferred."""
+        self.questions.append((request, body))
 
     def is_paused(self) -> bool:
         """Tell whether a person has stopped the posting."""

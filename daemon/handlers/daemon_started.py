@@ -5,6 +5,7 @@ from dataclasses import replace
 from daemon.domain.events import EventType
 from daemon.domain.post import State
 from daemon.domain.reports import DaemonStarted
+from daemon.domain.work import SweepSessions
 from daemon.handlers.context import Context
 from daemon.handlers.recovery import recover_post
 
@@ -23,6 +24,7 @@ def handle(report: DaemonStarted, context: Context) -> None:  # noqa: ARG001 - i
     )
     for post in context.unit.in_hand(None):
         recover_post(post, context)
+    context.start(SweepSessions())
     for state in (State.PROCESSING, State.UNCERTAIN):
         _look_again(state, context)
     context.wants_clock = True

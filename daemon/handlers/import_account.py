@@ -10,7 +10,6 @@ from daemon.domain.errors import Code, Rejected
 from daemon.domain.events import EventType
 from daemon.domain.ids import AccountName
 from daemon.domain.verdicts import HOLD_DISABLED, HOLD_LOGIN, HOLD_SCOPE
-from daemon.domain.views import account_view
 from daemon.domain.work import RefreshAccount
 from daemon.handlers.context import Context
 from daemon.handlers.release import release_held
@@ -47,4 +46,4 @@ def handle(command: ImportAccount, context: Context) -> dict[str, Any]:
     context.save_account(account, EventType.ACCOUNT_LINKED)
     release_held(context, (HOLD_LOGIN, HOLD_SCOPE, HOLD_DISABLED), name)
     context.start(RefreshAccount(name))
-    return account_view(account, context.now)
+    return context.view_account(account)

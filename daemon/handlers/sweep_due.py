@@ -6,7 +6,7 @@ from datetime import timedelta
 from daemon.domain.account import Login
 from daemon.domain.ids import PostId
 from daemon.domain.reports import RetainedSetDue, SweepDue
-from daemon.domain.work import RefreshAccount
+from daemon.domain.work import RefreshAccount, SweepSessions
 from daemon.handlers.context import Context
 from daemon.handlers.retained_set_due import REST_FLAG
 
@@ -19,6 +19,8 @@ def handle(report: SweepDue, context: Context) -> None:  # noqa: ARG001 - it say
     old = now - timedelta(seconds=policy.keep_s)
     context.unit.drop_commands(old)
     context.unit.drop_outbox(old)
+    context.unit.drop_sessions(old)
+    context.start(SweepSessions())
     context.unit.drop_calls(now - timedelta(hours=1))
     for post in context.unit.finished_retained(now - timedelta(seconds=policy.state_keep_s), PAGE):
         context.unit.save_post(replace(post, retained=False, version=post.version + 1))

@@ -7,10 +7,24 @@ from dataclasses import dataclass
 from daemon.domain.errors import Code, Fault, PlatformError, Rejected, StaleAttempt
 from daemon.domain.ids import AccountName
 from daemon.domain.post import Mode, Post
-from daemon.domain.reports import CreatorRead, MediaInspected, WithdrawalAnswered, WorkDied
-from daemon.domain.work import Deliver, Follow, InspectMedia, RefreshAccount, Withdraw, Work
+from daemon.domain.reports import Answered, CreatorRead, MediaInspected, WithdrawalAnswered, WorkDied
+from daemon.domain.work import (
+    AskSession,
+    Browse,
+    Deliver,
+    EndSession,
+    Follow,
+    InspectMedia,
+    ProlongSession,
+    RefreshAccount,
+    SurveyProfiles,
+    SweepSessions,
+    Withdraw,
+    Work,
+)  # fmt: skip
 from daemon.jobs.deliver import Delivery
 from daemon.jobs.follow import follow
+from daemon.jobs.sessions import SessionJobs
 from daemon.jobs.tools import Stopped, Tools
 from daemon.ports import PlatformUploader
 
@@ -23,6 +37,7 @@ class Jobs:
 
     tools: Tools
     platforms: Mapping[str, PlatformUploader]
+    sessions: SessionJobs
 
     def run(self, work: Work) -> None:
         """Do the work and report. An error that is nobody's decision is logged, and a delivery is recovered."""
@@ -39,11 +54,28 @@ class Jobs:
                     self._withdraw(work)
                 case RefreshAccount():
                     self._refresh(work)
+                case _:
+                    self._serve_session(work)
         except (StaleAttempt, Stopped):
             return
         except Exception as error:
             LOG.exception("work %s failed", work)
             self._report_death(work, error)
+
+    def _serve_session(self, work: Work) -> None:
+        match work:
+            case Browse():
+                self.sessions.browse(work)
+            case EndSession():
+                self.sessions.end(work)
+            case ProlongSession():
+                self.sessions.prolong(work)
+            case AskSession():
+                self.sessions.ask(work)
+            case SurveyProfiles():
+                self.sessions.survey(work)
+            case SweepSessions():
+                self.sessions.sweep()
 
     def _report_death(self, work: Work, error: Exception) -> None:
         """Leave nobody waiting: a delivery is taken up again, a caller is told."""
@@ -55,6 +87,14 @@ class Jobs:
                     Code.INTERNAL, "tokd failed on this file; its log says more", retryable=True
                 )
                 self.tools.bus.tell(MediaInspected(work.command, None, refusal))
+            case SurveyProfiles() | AskSession():
+                if work.request is not None:
+                    refusal = Rejected(
+                        Code.INTERNAL, "tokd failed on this; its log says more", retryable=True
+                    )
+                    self.tools.bus.tell(
+                        Answered(work.request, {"status": "failed", "error": refusal.as_dict()})
+                    )
             case Withdraw():
                 fault = PlatformError(
                     Fault.UNKNOWN_OUTCOME, "internal", "tokd failed on this; its log says more"

@@ -3,7 +3,7 @@
 from daemon.ports.ledger import Outgoing, Publisher, Store, StoredCommand, Unit
 from daemon.ports.platforms import MediaProbe, OpenMedia, PlatformUploader, Vault
 from daemon.ports.runtime import Bus, Clock, Ids, Supervisor, Timer
-from daemon.ports.sessions import Browser, OpenBrowser, Profiles
+from daemon.ports.sessions import Browser, OpenBrowser, Pictures, Profiles
 
 __all__ = [
     "Browser",
@@ -14,6 +14,7 @@ __all__ = [
     "OpenBrowser",
     "OpenMedia",
     "Outgoing",
+    "Pictures",
     "PlatformUploader",
     "Profiles",
     "Publisher",

@@ -1,9 +1,10 @@
 """What the core needs for browser sessions: profiles on disk, and browsers."""
 
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Protocol
 
-from daemon.domain.ids import ProfileName
+from daemon.domain.ids import ProfileName, SessionId
 from daemon.domain.session import (
     EndReason,
     ProfileFacts,
@@ -86,3 +87,13 @@ class Browser(Protocol):
 
     def stop(self) -> None:
         """Stop the helper processes. Safe twice."""
+
+
+class Pictures(Protocol):
+    """Pictures of pages, on this machine only."""
+
+    def keep(self, session: SessionId, image: bytes, media_type: str, now: datetime) -> str:
+        """Store a picture for its owner's eyes only; return its path. Raises OSError."""
+
+    def drop(self, before: datetime) -> None:
+        """Forget pictures taken before `before`. Never raises."""

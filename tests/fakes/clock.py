@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from daemon.domain.ids import PostId
+from daemon.domain.ids import PostId, SessionId
 
 START = datetime(2026, 12, 1, 9, 0, tzinfo=UTC)
 
@@ -73,12 +73,18 @@ class CountedIds:
     def __init__(self) -> None:
         self._posts = 0
         self._boots = 0
+        self._sessions = 0
         self._guard = threading.Lock()
 
     def post(self) -> PostId:
         with self._guard:
             self._posts += 1
             return PostId(f"p_{self._posts:05d}")
+
+    def session(self) -> SessionId:
+        with self._guard:
+            self._sessions += 1
+            return SessionId(f"{self._sessions:016x}")
 
     def boot(self) -> str:
         with self._guard:

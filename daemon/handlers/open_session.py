@@ -1,0 +1,52 @@
+"""session/open: write the session down; a worker opens the browser, and answers once that is decided."""
+
+from urllib.parse import urlsplit
+
+from daemon.domain.commands import OpenSession
+from daemon.domain.errors import Code, Rejected
+from daemon.domain.session import SessionKind
+from daemon.domain.work import Browse
+from daemon.handlers.browsing import new_session
+from daemon.handlers.context import Accepted, Context
+
+
+def handle(command: OpenSession, context: Context) -> Accepted:
+    """Accept the session. Raises Rejected: bad_field, session_limit."""
+    policy = context.policy.sessions
+    url = command.url or policy.url
+    host = host_of(url)
+    is_site = command.url is None or policy.is_site(host)
+    if command.require_login and not is_site:
+        raise Rejected(
+            Code.BAD_FIELD, f"require_login needs a page of {', '.join(policy.hosts)}; {host} is another",
+            field="args.require_login",
+        )  # fmt: skip
+    kind = SessionKind.TIKTOK if is_site else SessionKind.PLAIN
+    if policy.write_mode:
+        kind = SessionKind.LOGIN
+    headless = policy.headless if command.headless is None else command.headless
+    session = new_session(
+        context, kind=kind, profile=command.profile, url=url, headless=headless and kind is not SessionKind.LOGIN,
+        timeout_s=command.timeout_seconds or policy.timeout_s,
+        require_login=is_site if command.require_login is None else command.require_login,
+    )  # fmt: skip
+    return Accepted(Browse(0, session.id))
+
+
+def host_of(url: str) -> str:
+    """Return the address's host. Raises Rejected(bad_field) for anything but an http or https address."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host, parts = None, None
+    has_odd_letters = any(letter <= " " or letter == "\x7f" for letter in url)
+    if parts is None or parts.scheme not in {"http", "https"} or not host or has_odd_letters:
+        raise Rejected(
+            Code.BAD_FIELD, "an address begins with https:// or http:// and names a host", field="args.url"
+        )
+    if parts.username is not None or parts.password is not None:
+        raise Rejected(
+            Code.BAD_FIELD, "an address must not carry a user name or a password", field="args.url"
+        )
+    return host
