@@ -1,4 +1,7 @@
-"""Loading the settings: overrides over environment over file over defaults, and every mistake at once."""
+"""Loading the settings: overrides over environment over file over defaults, and every mistake at once.
+
+The login markers are a file of their own, named by a setting, and are loaded with them.
+"""
 
 import os
 import stat
@@ -10,10 +13,19 @@ from typing import Any
 from pydantic import SecretStr, ValidationError
 
 from config.catalogue import keys
+from config.login_markers import LoginMarkers, load_markers
 from config.problems import ConfigError, ConfigProblem
 from config.secret_files import SecretFileError, read_secret_file
 from config.settings import Settings
-from config.sources import CONFIG_VARIABLE, Layer, Origin, read_environment, read_file, read_overrides
+from config.sources import (
+    CONFIG_VARIABLE,
+    Layer,
+    Origin,
+    in_our_words,
+    read_environment,
+    read_file,
+    read_overrides,
+)
 from config.toml_text import find_line
 
 __all__ = ["ConfigError", "ConfigProblem", "Loaded", "Origin", "load", "load_with_origins"]
@@ -21,12 +33,13 @@ __all__ = ["ConfigError", "ConfigProblem", "Loaded", "Origin", "load", "load_wit
 
 @dataclass(frozen=True)
 class Loaded:
-    """Settings, where each value comes from by dotted name, and what is legal but worth a warning."""
+    """Settings and markers, where each setting comes from by dotted name, and what is legal but worth a warning."""
 
     settings: Settings
     origins: Mapping[str, Origin]
     warnings: tuple[str, ...]
     path: Path | None
+    markers: LoginMarkers
 
 
 def load(
@@ -61,12 +74,17 @@ def load_with_origins(
         merged.take(layer)
     problems += merged.read_secrets(environ.get("CREDENTIALS_DIRECTORY"))
     try:
+        markers = load_markers(merged.markers_file)
+    except ConfigError as error:
+        problems += error.problems
+    try:
         settings = Settings(**merged.nested())
     except ValidationError as error:
         problems += merged.problems_of(error)
     if problems:
         raise ConfigError(sorted(dict.fromkeys(problems), key=_reading_order))
-    return Loaded(settings, merged.origins, tuple(_warnings(settings, merged.origins, path)), path)
+    warnings = tuple(_warnings(settings, merged.origins, path))
+    return Loaded(settings, merged.origins, warnings, path, markers)
 
 
 class _Merged:
@@ -116,6 +134,12 @@ class _Merged:
                 problems.append(ConfigProblem(self._where(source), f"{source}: {error}", error.suggestion))
         return problems
 
+    @property
+    def markers_file(self) -> Path | None:
+        """The file of the person's login markers, if one is named."""
+        path = self._values.get("session.login_markers_file")
+        return path if isinstance(path, Path) else None  # anything else the model will refuse
+
     def nested(self) -> dict[str, Any]:
         """Return the values as the model takes them: one table per section."""
         tree: dict[str, Any] = {}
@@ -134,10 +158,7 @@ class _Merged:
             name = _key_of(detail["loc"])
             item = next((part for part in detail["loc"] if isinstance(part, int)), None)
             place = name if item is None else f"{name}[{item}]"
-            message = (
-                detail["msg"].removeprefix("Value error, ").removeprefix("Input ").replace("tuple", "list")
-            )
-            problems.append(ConfigProblem(self._where(name), f"{place}: {message[:1].lower()}{message[1:]}"))
+            problems.append(ConfigProblem(self._where(name), f"{place}: {in_our_words(detail['msg'])}"))
         return problems
 
     def _where(self, name: str) -> str:

@@ -14,6 +14,8 @@ from config.toml_text import find_line, line_numbers
 
 VARIABLE_PREFIX = "TOKD_"
 CONFIG_VARIABLE = "TOKD_CONFIG"
+# Variables of other programs for the same thing; ours are stronger.
+FOREIGN_VARIABLES = {"CAMOUFOX_USER_DATA_DIR": "session.user_data_master_dir"}
 
 _WORDS = {
     "true": True,
@@ -50,32 +52,45 @@ class Layer:
     lines: dict[str, int] = field(default_factory=dict)
 
 
-def read_file(path: Path) -> Layer:
-    """Read the TOML file at `path`; whatever is wrong with it is in the layer's problems."""
-    layer = Layer(folder=path.absolute().parent)
+def read_toml(path: Path) -> tuple[str, dict[str, Any]] | ConfigProblem:
+    """Read the TOML file at `path`; return its text and its values, or what is wrong with it."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError:
-        layer.problems.append(ConfigProblem(str(path), "is not UTF-8 text"))
-        return layer
+        return ConfigProblem(str(path), "is not UTF-8 text")
     except OSError as error:
         reason = (error.strerror or "cannot be read").lower()
-        layer.problems.append(ConfigProblem(str(path), f"cannot be read: {reason}"))
-        return layer
+        return ConfigProblem(str(path), f"cannot be read: {reason}")
     text = text.replace("\r\n", "\n")
     try:
-        table = tomllib.loads(text)
+        return text, tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        layer.problems.append(_syntax_problem(path, text, str(error)))
+        return _syntax_problem(path, text, str(error))
+
+
+def read_file(path: Path) -> Layer:
+    """Read the settings file at `path`; whatever is wrong with it is in the layer's problems."""
+    layer = Layer(folder=path.absolute().parent)
+    found = read_toml(path)
+    if isinstance(found, ConfigProblem):
+        layer.problems.append(found)
         return layer
+    text, table = found
     layer.lines = line_numbers(text)
     _take_table(layer, path, table, "")
     return layer
 
 
 def read_environment(environ: Mapping[str, str]) -> Layer:
-    """Read every `TOKD_<SECTION>__<KEY>`; an empty value clears an optional setting."""
+    """Read every `TOKD_<SECTION>__<KEY>`; an empty value clears an optional setting.
+
+    Before them, and so weaker, what other programs' variables say; an empty one says nothing.
+    """
     layer = Layer(folder=Path.cwd())
+    for variable, name in FOREIGN_VARIABLES.items():
+        if environ.get(variable):
+            layer.values[name] = from_text(keys()[name], environ[variable])
+            layer.origins[name] = Origin("environment", variable)
     for variable in sorted(environ):
         if not variable.startswith(VARIABLE_PREFIX) or variable == CONFIG_VARIABLE:
             continue
@@ -101,6 +116,12 @@ def read_overrides(overrides: Mapping[str, str]) -> Layer:
         else:
             layer.problems.append(ConfigProblem("override", f"{name}: unknown key", suggest(name)))
     return layer
+
+
+def in_our_words(message: str) -> str:
+    """Return pydantic's complaint as we say it."""
+    message = message.removeprefix("Value error, ").removeprefix("Input ")
+    return f"{message[:1].lower()}{message[1:]}".replace("tuple", "list")
 
 
 def from_text(key: Key, text: str) -> Any:

@@ -1,10 +1,11 @@
 """`tokd config …`: is it right, what holds, what could be written."""
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
+from config.login_markers import built_in_toml, markers_toml
 from config.problems import ConfigError
 from config.schema import example_toml, settings_schema
 from config.show import effective
@@ -80,3 +81,22 @@ def example(as_json: Json = False) -> None:
         print_json({"toml": example_toml()})
     else:
         print(example_toml(), end="")
+
+
+@configuration.command("markers")
+def markers(
+    ctx: typer.Context,
+    holds: Annotated[
+        bool, typer.Option("--effective", help="Print what holds now, your own file included.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Print the built-in login markers, to be saved and changed: session.login_markers_file names your file.
+
+    Example: tokd config markers > login_markers.toml
+    """
+    text = markers_toml(invocation_of(ctx).loaded().markers) if holds else built_in_toml()
+    if as_json:
+        print_json({"toml": text})
+    else:
+        print(text, end="")

@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -429,6 +430,40 @@ def test_config_example_is_a_file_that_changes_nothing(tokd: Tokd, folder: Path)
 
 def test_config_schema_is_json(tokd: Tokd) -> None:
     assert "mqtt" in json.loads(tokd("config", "schema").stdout)["properties"]
+
+
+def test_config_markers_are_a_file_that_changes_nothing(tokd: Tokd, folder: Path) -> None:
+    (folder / "markers.toml").write_text(tokd("config", "markers").stdout)
+    before = tokd("config", "markers", "--effective").stdout
+
+    after = tokd("--set", "session.login_markers_file=markers.toml", "config", "markers", "--effective")
+
+    assert (after.exit_code, after.stdout) == (0, before)
+
+
+def test_config_markers_are_printed_with_their_comments(tokd: Tokd) -> None:
+    built_in = Path(__file__).parents[2] / "config" / "login_markers.toml"
+
+    assert tokd("config", "markers").stdout == built_in.read_text()
+
+
+def test_config_markers_that_hold_include_the_persons_own(tokd: Tokd, folder: Path) -> None:
+    (folder / "markers.toml").write_text('cookies = ["sid"]\n')
+
+    found = tokd(
+        "config", "markers", "--effective", "--json", "--set", "session.login_markers_file=markers.toml"
+    )
+
+    assert tomllib.loads(json.loads(found.stdout)["toml"])["cookies"] == ["sid"]
+
+
+def test_config_check_names_a_mistake_in_the_markers(tokd: Tokd, folder: Path) -> None:
+    (folder / "markers.toml").write_text('\nhots = ["a"]\n')
+
+    found = tokd("config", "check", "--set", "session.login_markers_file=markers.toml")
+
+    assert found.exit_code == 78
+    assert 'markers.toml:2: hots: unknown key; did you mean "hosts"?' in found.stderr
 
 
 # -- doctor --------------------------------------------------------------------------------------------------
