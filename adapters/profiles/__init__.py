@@ -1,0 +1,6 @@
+"""The person's browser profiles on disk, and the throw-away clones of them that sessions work in."""
+
+from adapters.profiles.settings import ProfilesSettings
+from adapters.profiles.store import ProfileStore
+
+__all__ = ["ProfileStore", "ProfilesSettings"]

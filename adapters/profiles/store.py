@@ -1,0 +1,345 @@
+"""The profiles behind the port Profiles: who may touch which, when, and what a session gets to work in."""
+
+import os
+import stat
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from adapters.profiles import cookies, folders, in_use, live, locks, preferences, promotion, refusals
+from adapters.profiles.settings import ProfilesSettings
+from daemon.domain.errors import Code, Rejected, StartRefused
+from daemon.domain.ids import NAME, ProfileName, SessionId
+from daemon.domain.session import (
+    Encryption,
+    ProfileFacts,
+    SessionKind,
+    SessionOrder,
+    Survey,
+    Workplace,
+)  # fmt: skip
+from daemon.domain.times import iso
+from daemon.ports import Clock
+
+_PRIVATE = 0o700
+_RESERVED = ("clones", promotion.BACKUPS)
+# undetected-chromedriver reads a switch out of any argument that contains these, and the clone's path is one.
+_MISREAD = ("headless", "lang")
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What is remembered of a session until its release."""
+
+    locks: tuple[int, ...]
+    profile: ProfileName | None = None
+    taken_from: dict[str, promotion.Mark] | None = None
+
+
+class ProfileStore:
+    """Profiles, clones and backups on disk (daemon.ports.Profiles). Every method may be called from any thread.
+
+    On disk: `<root>/<profile>`, `<root>/clones/<session>/`, `<root>/backups/`, and the locks in `<root>/.locks/`.
+    A profile's own folder is never written to but by its login and by `promote`.
+    """
+
+    def __init__(
+        self,
+        settings: ProfilesSettings,
+        clock: Clock,
+        *,
+        reached: Callable[[str], None] = lambda _step: None,
+    ) -> None:
+        """`reached` is told each step of a promotion, for tests that break off there."""
+        self._settings = settings
+        self._clock = clock
+        self._reached = reached
+        self._root = settings.root.absolute()
+        clones = settings.clones_dir.absolute() if settings.clones_dir else self._root / "clones"
+        self._stopping = threading.Event()
+        runtime = settings.environ.get("XDG_RUNTIME_DIR", "")
+        bases = [Path(runtime)] if runtime else []
+        self._folders = folders.Folders(clones, (*bases, settings.temp_base), self._stopping.wait)
+        self._guard = threading.Lock()
+        self._held: dict[SessionId, _Held] = {}
+
+    def open(self) -> None:
+        """Make the folders, for the person alone, and finish what an interrupted promotion has left.
+
+        Raises StartRefused.
+        """
+        clones = self._folders.path
+        for path in (clones, clones.resolve()):
+            for word in _MISREAD:
+                if word in str(path).lower():
+                    raise StartRefused(
+                        f'the clones\' folder {path} has "{word}" in its path, which undetected-chromedriver takes '
+                        "for a switch; set session.clones_dir to another one on the same disk"
+                    )
+        try:
+            for path in (self._root, clones):
+                _make_private(path)
+            promotion.recover(self._root, self._clock.now())
+        except OSError as error:
+            raise StartRefused(
+                f"the profiles' folder {error.filename or self._root} cannot be used: {error.strerror}; "
+                "see session.user_data_master_dir and session.clones_dir"
+            ) from error
+
+    def close(self) -> None:
+        """Cut short what waits. Safe twice."""
+        self._stopping.set()
+
+    # -- a session's workplace ---------------------------------------------------------------------------
+
+    def prepare(self, order: SessionOrder) -> Workplace:
+        """Make the session's folder, hold its lock, and clone the profile into it."""
+        if not _is_profile_name(order.profile):
+            raise refusals.bad_name(order.profile)
+        try:
+            for path in (self._root, self._folders.path):
+                path.mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
+            self._refuse_full_disk()
+            if order.kind is SessionKind.LOGIN:
+                return self._prepare_login(order)
+            return self._prepare_clone(order)
+        except OSError as error:
+            raise refusals.disk_failed(error, f"preparing a session of profile {order.profile!r}") from error
+
+    def _prepare_login(self, order: SessionOrder) -> Workplace:
+        master = self._master(order.profile)
+        with ExitStack() as undo:
+            lock = locks.own(self._root, order.profile, order.session, self._stopping.wait)
+            undo.callback(os.close, lock)
+            if (holder := in_use.holder_of(master)) is not None:
+                raise _locked(order.profile, holder, master, "close that browser")
+            encryption, warnings = Encryption(), ()  # type: tuple[Encryption, tuple[str, ...]]
+            if master.is_dir():
+                encryption, warnings = cookies.read_encryption(master)
+                self._refuse_lost_key(order.profile, encryption)
+            folder = self._folders.make(order.session, master, self._note(order))
+            undo.callback(os.close, folder.lock)
+            undo.callback(self._folders.remove, folder.path, folder.temp_dir)
+            master.mkdir(mode=_PRIVATE, exist_ok=True)
+            undo.pop_all()
+        return self._workplace(order.session, folder, _Held((folder.lock, lock)), encryption, warnings)
+
+    def _prepare_clone(self, order: SessionOrder) -> Workplace:
+        master = self._master(order.profile)
+        if not master.is_dir():
+            raise refusals.no_such_profile(order.profile, self._names(), self._settings.default_profile)
+        with ExitStack() as undo, self._shared(order.profile):
+            is_live = self._refuse_in_use(order.profile, master)
+            taken_from = promotion.fingerprint(master)
+            folder = self._folders.make(order.session, None, self._note(order))
+            undo.callback(os.close, folder.lock)
+            undo.callback(self._folders.remove, folder.path, folder.temp_dir)
+            walk, warnings = live.walk_for(order.profile, is_live=is_live)
+            walk.run(master, folder.user_data_dir)
+            if not is_live and (self._is_disturbed(master, taken_from)):
+                raise refusals.locked(order.profile, "a browser that was started meanwhile", "try again")
+            encryption, unread = cookies.read_encryption(folder.user_data_dir)
+            self._refuse_lost_key(order.profile, encryption)
+            told = (*warnings(), *unread, *preferences.patch(folder.user_data_dir))
+            undo.pop_all()
+        held = _Held((folder.lock,), order.profile, taken_from)
+        return self._workplace(order.session, folder, held, encryption, told)
+
+    def release(self, place: Workplace) -> bool:
+        """Remove the folder and what belongs to it, let go of the locks."""
+        folder = Path(place.folder)
+        if folder.parent != self._folders.path:
+            return False
+        with self._guard:
+            held = self._held.pop(place.session, None)
+        if held is None:
+            return not os.path.lexists(folder)
+        is_gone = self._folders.remove(folder, Path(place.temp_dir))
+        for lock in held.locks:
+            with suppress(OSError):
+                os.close(lock)
+        return is_gone
+
+    def survey(self) -> Survey:
+        """Look through the folder of sessions, and lock those that nobody holds."""
+        found, held = self._folders.survey(self._clock.now().timestamp(), self._is_master)
+        orphans = tuple(
+            self._workplace(session, folder, _Held((folder.lock,)), Encryption(), ())
+            for session, folder in found.items()
+        )
+        return Survey(orphans=orphans, held=frozenset(held))
+
+    # -- the profiles ------------------------------------------------------------------------------------
+
+    def promote(self, place: Workplace, profile: ProfileName) -> str:
+        """Make the cleanly closed clone the profile, in one step; return where the old one is kept.
+
+        That is an empty text where the profile is new.
+        """
+        with self._guard:
+            held = self._held.get(place.session)
+        if held is None or held.profile is None or place.is_master:
+            raise Rejected(
+                Code.BAD_FIELD,
+                "only a session that works on a clone can be promoted",
+                field="args.promote_to",
+            )
+        if not _is_profile_name(profile):
+            raise refusals.bad_name(profile)
+        try:
+            lock = locks.own(self._root, profile, place.session, self._stopping.wait)
+            try:
+                self._refuse_other(held, profile)
+                clone = Path(place.user_data_dir)
+                in_use.strip(clone)
+                preferences.restore(clone, self._master(held.profile))
+                return promotion.promote(self._root, clone, profile, self._clock.now(), self._reached)
+            finally:
+                os.close(lock)
+        except OSError as error:
+            raise refusals.disk_failed(error, f"promoting a clone to profile {profile!r}") from error
+
+    def facts(self) -> list[ProfileFacts]:
+        """Return what is known of each profile, by name."""
+        return [self._facts(name) for name in self._names()]
+
+    def _facts(self, name: ProfileName) -> ProfileFacts:
+        master = self._master(name)
+        size, files, used = 0, 0, 0.0
+        for folder, _, names in os.walk(master):
+            for entry in names:
+                with suppress(OSError):
+                    status = Path(folder, entry).lstat()
+                    if stat.S_ISREG(status.st_mode):
+                        size, files = size + status.st_size, files + 1
+                        used = max(used, status.st_mtime if entry == "Cookies" else 0.0)
+        holder: object = in_use.holder_of(master)
+        encryption = Encryption()
+        with suppress(OSError):
+            encryption, _ = cookies.read_encryption(master)
+        with suppress(OSError):
+            if holder is None and locks.is_owned(self._root, name):
+                holder = locks.LOGIN_SESSION
+        return ProfileFacts(
+            name=name,
+            size=size,
+            files=files,
+            used_at=datetime.fromtimestamp(used, UTC) if used else None,
+            in_use_by=str(holder) if holder is not None else None,
+            encryption=encryption,
+        )
+
+    def _names(self) -> list[ProfileName]:
+        try:
+            paths = sorted(self._root.iterdir())
+        except OSError:
+            return []
+        return [ProfileName(path.name) for path in paths if self._is_master(path)]
+
+    def _master(self, profile: ProfileName) -> Path:
+        return self._root / profile
+
+    def _is_master(self, path: Path) -> bool:
+        """Tell whether a profile stands at this path."""
+        return (
+            path.parent == self._root
+            and _is_profile_name(path.name)
+            and path != self._folders.path
+            and path.is_dir()
+        )
+
+    # -- refusals ----------------------------------------------------------------------------------------
+
+    def _refuse_full_disk(self) -> None:
+        found = os.statvfs(self._folders.path)
+        free = found.f_bavail * found.f_frsize
+        if free < self._settings.min_free_bytes:
+            raise refusals.low_disk(str(self._folders.path), free, self._settings.min_free_bytes)
+
+    def _refuse_in_use(self, profile: ProfileName, master: Path) -> bool:
+        """Return whether a live clone is to be made."""
+        holder = in_use.holder_of(master)
+        if holder is None:
+            return False
+        if holder.machine is not None or not self._settings.allow_live:
+            raise _locked(profile, holder, master, "close that browser, or set session.allow_live")
+        return True
+
+    def _refuse_lost_key(self, profile: ProfileName, encryption: Encryption) -> None:
+        cookies.refuse_lost_key(profile, encryption, self._settings.password_store, self._settings.environ)
+
+    def _refuse_other(self, held: _Held, profile: ProfileName) -> None:
+        """Raise Rejected unless the clone may take this profile's place."""
+        master = self._master(profile)
+        if not os.path.lexists(master):
+            return
+        if master.is_symlink():
+            raise refusals.changed(profile, "is a link to a folder elsewhere, which cannot be exchanged")
+        if profile != held.profile:
+            raise refusals.changed(profile, f"exists, and is not the one that was cloned ({held.profile!r})")
+        if (holder := in_use.holder_of(master)) is not None:
+            raise _locked(profile, holder, master, "close that browser")
+        if promotion.fingerprint(master) != held.taken_from:
+            raise refusals.changed(profile, "has changed since it was cloned")
+
+    @staticmethod
+    def _is_disturbed(master: Path, taken_from: dict[str, promotion.Mark]) -> bool:
+        return in_use.holder_of(master) is not None or promotion.fingerprint(master) != taken_from
+
+    # -- bookkeeping -------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _shared(self, profile: ProfileName) -> Iterator[None]:
+        lock = locks.share(self._root, profile)
+        try:
+            yield
+        finally:
+            os.close(lock)
+
+    def _note(self, order: SessionOrder) -> dict[str, object]:
+        return {
+            "kind": order.kind.value,
+            "profile": order.profile,
+            "created": iso(self._clock.now()),
+            "pid": os.getpid(),
+        }
+
+    def _workplace(
+        self, session: SessionId, folder: folders.Folder, held: _Held, encryption: Encryption,
+        warnings: tuple[str, ...],
+    ) -> Workplace:  # fmt: skip
+        with self._guard:
+            self._held[session] = held
+        return Workplace(
+            session=session,
+            folder=str(folder.path),
+            user_data_dir=str(folder.user_data_dir),
+            temp_dir=str(folder.temp_dir),
+            locks=held.locks,
+            is_master=folder.is_master,
+            encryption=encryption,
+            warnings=warnings,
+        )
+
+
+def _is_profile_name(name: str) -> bool:
+    return NAME.fullmatch(name) is not None and name not in _RESERVED
+
+
+def _locked(profile: ProfileName, holder: in_use.Holder, master: Path, way_out: str) -> Rejected:
+    if holder.machine is not None:
+        way_out = f"if you are sure that none has it open, remove {master / 'SingletonLock'}"
+    return refusals.locked(profile, str(holder), way_out)
+
+
+def _make_private(path: Path) -> None:
+    """Make a folder, or an own one private. Raises StartRefused where it is not the person's to lock up, OSError."""
+    path.mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
+    status = path.stat()
+    if status.st_uid != os.geteuid() or status.st_mode & stat.S_ISVTX:
+        raise StartRefused(f"the folder {path} is shared with others; profiles need one that is yours alone")
+    if stat.S_IMODE(status.st_mode) != _PRIVATE:
+        path.chmod(_PRIVATE)
