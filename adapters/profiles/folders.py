@@ -60,7 +60,7 @@ class Folders:
             folder = Folder(final, master or final / "profile", temp_dir, lock, master is not None)
             places = {"user_data_dir": str(folder.user_data_dir), "temp_dir": str(temp_dir)}
             told = {**note, "session": session, **places}
-            (fresh / "session.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+            _write(fresh / "session.json", json.dumps(told, indent=1) + "\n")
             fresh.rename(final)
         except BaseException:
             _remove(fresh, temp_dir)
@@ -74,6 +74,8 @@ class Folders:
             (fresh / "t").mkdir(0o700)
             return final / "t"
         for base in self.temp_bases:
+            if len(os.fsencode(f"{base}/{_PREFIX}12345678{_SOCKET}")) > _SOCKET_MAX:
+                continue
             with suppress(OSError):
                 return Path(tempfile.mkdtemp(prefix=_PREFIX, dir=base))
         raise FileNotFoundError(
@@ -175,6 +177,11 @@ def read_note(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _write(path: Path, text: str) -> None:
+    path.touch(0o600, exist_ok=False)
+    path.write_text(text, encoding="utf-8")
 
 
 def _locked(folder: Path) -> int:

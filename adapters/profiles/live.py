@@ -37,20 +37,20 @@ class LiveWalk(Walk):
         """Copy one file, or leave out what is locked and what belongs to a database that is copied whole."""
         if name.endswith(("-journal", "-shm")) or LOCKED.fullmatch(name):
             return
-        with ONE_READER:
-            if not self._is_rollback(name, source):
-                copy_file(name, source, target)
-                return
-            patience = COOKIES_WITHIN_S if name == "Cookies" else _OTHERS_WITHIN_S
-            try:
-                back_up(Path(path, name), Path(copy, name), patience)
-            except InUse as error:
-                if name == "Cookies":
-                    raise refusals.locked(
-                        self._profile,
-                        f"a browser that keeps its cookies locked ({error})",
-                        "close that browser",
-                    ) from error
+        if not self._is_rollback(name, source):
+            copy_file(name, source, target)
+            return
+        try:
+            with ONE_READER:
+                within_s = COOKIES_WITHIN_S if name == "Cookies" else _OTHERS_WITHIN_S
+                back_up(Path(path, name), Path(copy, name), within_s)
+        except InUse as error:
+            if name == "Cookies":
+                raise refusals.locked(
+                    self._profile,
+                    f"a browser that keeps its cookies locked ({error})",
+                    "close that browser",
+                ) from error
 
     def folder(
         self, name: str, source: int, target: int, path: str, copy: str, parts: tuple[str, ...]
@@ -69,7 +69,7 @@ class LiveWalk(Walk):
     @staticmethod
     def _is_rollback(name: str, source: int) -> bool:
         """Tell whether this is a database with a roll-back journal: a plain copy of such a one can be torn."""
-        with opened(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, within=source) as found:
+        with ONE_READER, opened(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, within=source) as found:
             header = os.pread(found, _HEADER, 0)
         return header.startswith(_SQLITE) and header[18:19] == bytes((_ROLLBACK,))
 

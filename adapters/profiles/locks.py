@@ -7,10 +7,10 @@ from pathlib import Path
 
 from adapters.profiles import refusals
 from daemon.domain.errors import Rejected
-from daemon.domain.ids import ProfileName, SessionId
+from daemon.domain.ids import ProfileName
 
-LOGIN_SESSION = "a tokd login session"
 _EVERY_S = 0.02
+_WHO_MAX = 200
 _ROUNDS = 100  # a clone takes tenths of a second; whoever wants the profile alone waits for two
 
 
@@ -53,16 +53,19 @@ def share(root: Path, profile: ProfileName) -> int:
     return descriptor
 
 
-def own(root: Path, profile: ProfileName, owner: SessionId, pause: Callable[[float], object]) -> int:
-    """Hold the profile alone; wait a moment for those who only read. Raises Rejected(user_data_locked), OSError."""
+def own(root: Path, profile: ProfileName, who: str, pause: Callable[[float], object]) -> int:
+    """Hold the profile alone, for `who`; wait a moment for those who only read.
+
+    Raises Rejected(user_data_locked), OSError.
+    """
     path = _made(root, profile)
     for _ in range(_ROUNDS):
         descriptor = try_lock(path, fcntl.LOCK_EX)
         if descriptor is not None:
             os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"{owner}\n".encode(), 0)
+            os.pwrite(descriptor, who.encode(), 0)
             return descriptor
-        if is_owned(root, profile):
+        if owner_of(root, profile) is not None:
             raise _held_alone(root, profile)
         pause(_EVERY_S)
     raise refusals.locked(profile, "sessions that are cloning it", "try again in a moment")
@@ -73,16 +76,16 @@ def try_own(root: Path, profile: ProfileName) -> int | None:
     return try_lock(_made(root, profile), fcntl.LOCK_EX)
 
 
-def is_owned(root: Path, profile: ProfileName) -> bool:
-    """Tell whether somebody holds the profile alone. Makes nothing on disk."""
+def owner_of(root: Path, profile: ProfileName) -> str | None:
+    """Return who holds the profile alone, if anybody does. Makes nothing on disk. Raises OSError."""
     path = lock_path(root, profile)
     if not os.path.lexists(path):
-        return False
+        return None
     descriptor = try_lock(path, fcntl.LOCK_SH)
     if descriptor is None:
-        return True
+        return _told(path)
     os.close(descriptor)
-    return False
+    return None
 
 
 def _made(root: Path, profile: ProfileName) -> Path:
@@ -92,9 +95,8 @@ def _made(root: Path, profile: ProfileName) -> Path:
 
 
 def _held_alone(root: Path, profile: ProfileName) -> Rejected:
-    try:
-        owner = lock_path(root, profile).read_text(encoding="utf-8", errors="replace").strip()[:64]
-    except OSError:
-        owner = ""
-    by = f"{LOGIN_SESSION} ({owner})" if owner else LOGIN_SESSION
-    return refusals.locked(profile, by, "close its window, or wait for its end")
+    return refusals.locked(profile, _told(lock_path(root, profile)), "wait for its end")
+
+
+def _told(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace")[:_WHO_MAX] or "another tokd"

@@ -97,7 +97,7 @@ class ProfileStore:
 
     def prepare(self, order: SessionOrder) -> Workplace:
         """Make the session's folder, hold its lock, and clone the profile into it."""
-        if not _is_profile_name(order.profile):
+        if not _is_profile_name(order.profile) or self._master(order.profile) == self._folders.path:
             raise refusals.bad_name(order.profile)
         try:
             for path in (self._root, self._folders.path):
@@ -112,7 +112,8 @@ class ProfileStore:
     def _prepare_login(self, order: SessionOrder) -> Workplace:
         master = self._master(order.profile)
         with ExitStack() as undo:
-            lock = locks.own(self._root, order.profile, order.session, self._stopping.wait)
+            who = f"a tokd login session ({order.session})"
+            lock = locks.own(self._root, order.profile, who, self._stopping.wait)
             undo.callback(os.close, lock)
             if (holder := in_use.holder_of(master)) is not None:
                 raise _locked(order.profile, holder, master, "close that browser")
@@ -190,7 +191,8 @@ class ProfileStore:
         if not _is_profile_name(profile):
             raise refusals.bad_name(profile)
         try:
-            lock = locks.own(self._root, profile, place.session, self._stopping.wait)
+            who = f"the promotion of session {place.session}"
+            lock = locks.own(self._root, profile, who, self._stopping.wait)
             try:
                 self._refuse_other(held, profile)
                 clone = Path(place.user_data_dir)
@@ -221,8 +223,7 @@ class ProfileStore:
         with suppress(OSError):
             encryption, _ = cookies.read_encryption(master)
         with suppress(OSError):
-            if holder is None and locks.is_owned(self._root, name):
-                holder = locks.LOGIN_SESSION
+            holder = holder or locks.owner_of(self._root, name)
         return ProfileFacts(
             name=name,
             size=size,
