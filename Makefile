@@ -6,8 +6,8 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 VENV := .venv
 BIN := $(VENV)/bin
 
-RUN_PACKAGES := mosquitto mosquitto-clients
-TEST_PACKAGES := $(RUN_PACKAGES) ffmpeg postgresql binutils
+RUN_PACKAGES := mosquitto mosquitto-clients chromium chromium-driver chromium-sandbox fonts-liberation xvfb
+TEST_PACKAGES := $(RUN_PACKAGES) ffmpeg postgresql binutils xdotool openbox
 
 # Installs what is missing, and asks apt only then.
 define ensure_packages

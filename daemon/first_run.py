@@ -76,6 +76,9 @@ def say_hello(
     say("  .venv/bin/tokd watch")
     say("Schedule it for five seconds from now:")
     say("  .venv/bin/tokd post schedule clip.mp4 --account demo --privacy SELF_ONLY --title Hello --at +5s")
+    say("Browser sessions: log in once (as demo, any password), close the window, then open a clone of it:")
+    say("  .venv/bin/tokd profile login master")
+    say("  .venv/bin/tokd session open")
     if child is None:
         say("There is no broker; with mosquitto (apt install mosquitto) the same goes over MQTT.")
         return

@@ -499,7 +499,7 @@ def test_doctor_fails_on_a_damaged_database_and_leaves_it_alone(tokd: Tokd, fold
     assert (folder / "tokd.db").read_bytes() == before
 
 
-@pytest.mark.parametrize(("revision", "verdict"), [("0001", "ok"), ("9999", "fail"), ("0000", "warn")])
+@pytest.mark.parametrize(("revision", "verdict"), [("0002", "ok"), ("9999", "fail"), ("0001", "warn")])
 def test_doctor_compares_the_schema_with_the_program(
     tokd: Tokd, folder: Path, revision: str, verdict: str
 ) -> None:
