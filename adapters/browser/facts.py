@@ -1,0 +1,147 @@
+"""Looks at a page until its login state is known. It only collects: daemon.domain.login decides."""
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from adapters.browser.clocks import now
+from adapters.browser.network import NetworkView, covers
+from adapters.browser.settings import BrowserSettings, LoginMarkers
+from adapters.browser.tabs import Tab, TabBusy, TabGone
+from daemon.domain.login import Doubt, Login, LoginFacts, LoginRules, Verdict, judge, may_reload
+
+LOOK_EVERY_S = 0.03
+_PROBE = Path(__file__).with_name("probe.js").read_text(encoding="utf-8")
+_WEB = {"http:", "https:"}
+
+
+def no_answer(text: str) -> Verdict:
+    """Return the verdict where the browser cannot be asked."""
+    return Verdict(login=Login.UNCERTAIN, method="none", evidence=(text,), reason=Doubt.BROWSER)
+
+
+@dataclass(slots=True, kw_only=True)
+class Detection:
+    """One reading of the login state, at most `detection_timeout_s` long."""
+
+    tab: Tab
+    url: str
+    settings: BrowserSettings
+    is_over: Callable[[], bool]  # the session is to end: stop looking
+    wait: Callable[[float], None]
+    is_keyring_lost: Callable[[], bool] = lambda: False
+
+    def run(self, navigate: Callable[[], None]) -> Verdict | None:
+        """Navigate and return the verdict; None where the session is to end first."""
+        started = now()
+        try:
+            frame = self._prepare()
+            navigate()
+            verdict = self._rounds(frame, started)
+        except TabGone:
+            verdict = no_answer("the browser did not answer")
+        return None if verdict is None else replace(verdict, ms=round((now() - started) * 1000))
+
+    def _prepare(self) -> str:
+        try:
+            self.tab.call("Network.enable", {})
+            tree = self.tab.call("Page.getFrameTree", {})
+        except TabBusy as error:
+            raise TabGone(str(error)) from error
+        return str(tree["frameTree"]["frame"]["id"])
+
+    def _rounds(self, frame: str, started: float) -> Verdict | None:
+        parts = self.settings.detection_retries + 1
+        verdict: Verdict | None = None
+        for part in range(1, parts + 1):
+            until = started + self.settings.detection_timeout_s * part / parts
+            verdict = self._round(frame, until)
+            if verdict is None or part == parts or not may_reload(verdict):
+                break
+            self._reload()
+        return verdict
+
+    def _reload(self) -> None:
+        with contextlib.suppress(TabBusy):  # else look at what is there once more
+            self.tab.events()  # those of the page as it was
+            self.tab.call("Page.reload", {})
+
+    def _round(self, frame: str, until: float) -> Verdict | None:
+        """Look at one page load until it is judged."""
+        rules = LoginRules(
+            grace_s=self.settings.negative_grace_s, cookie_absent_decides=self.settings.cookie_absent_decides
+        )
+        view = NetworkView(self.settings.markers, self._hosts(), frame)
+        since, facts = now(), LoginFacts()
+        while not self.is_over():
+            has_come = view.page_status is not None
+            facts = self._look(view, facts)
+            at = now()
+            if view.page_status is not None and not has_come:
+                since = at  # a sign must last from the moment on when there is a page
+            verdict = judge(facts, at - since, rules, is_last=at >= until)
+            if verdict is not None:
+                return verdict
+            self.wait(min(LOOK_EVERY_S, until - at))
+        return None
+
+    def _hosts(self) -> tuple[str, ...]:
+        return (*self.settings.markers.hosts, urlsplit(self.url).hostname or "")
+
+    def _look(self, view: NetworkView, before: LoginFacts) -> LoginFacts:
+        """Return the facts as they are now; what could not be asked stays as it was. Raises TabGone."""
+        with contextlib.suppress(TabBusy):
+            view.feed(self.tab.events(), self.tab)
+        cookie = self._cookie(before.cookie)
+        try:
+            seen = self.tab.look(_PROBE, _argument(self.settings.markers))
+        except TabBusy:
+            seen = {}
+        known = _page(seen, view, self._hosts(), self.settings.markers)
+        return replace(
+            before, **known, page_status=view.page_status, load_error=view.load_error, cookie=cookie,
+            info_status=view.info_status, info_login=view.info_login,
+            username=view.username or seen.get("username"), keyring_lost=self.is_keyring_lost(),
+        )  # fmt: skip
+
+    def _cookie(self, before: bool | None) -> bool | None:
+        """Tell whether a login cookie is there. Its value is looked at for emptiness only."""
+        if not self.settings.markers.cookies:
+            return None
+        try:
+            found = self.tab.call("Network.getCookies", {"urls": [self.url]})
+        except TabBusy:
+            return before
+        return any(
+            each.get("name") in self.settings.markers.cookies and each.get("value")
+            for each in found.get("cookies", ())
+        )
+
+
+def _argument(markers: LoginMarkers) -> dict[str, Any]:
+    whole = asdict(markers)
+    return {key: whole[key] for key in ("dom_in", "dom_out", "challenge", "page_states")}
+
+
+def _page(
+    seen: dict[str, Any], view: NetworkView, hosts: tuple[str, ...], markers: LoginMarkers
+) -> dict[str, Any]:
+    """Return the facts about the page itself, none where it is still the one before."""
+    if not seen and view.page_url:  # a dialog is open: at least the network knows where we are
+        address = urlsplit(view.page_url)
+        return _whereabouts(address.hostname or "", address.path, hosts, markers)
+    if seen.get("protocol") not in _WEB or view.page_status is None:
+        return {}
+    known = {key: seen[key] for key in ("is_complete", "dom_in", "dom_out", "challenge", "state_login")}
+    return known | _whereabouts(seen["host"], seen["path"], hosts, markers)
+
+
+def _whereabouts(host: str, path: str, hosts: tuple[str, ...], markers: LoginMarkers) -> dict[str, Any]:
+    is_on_site = covers(hosts, host)
+    is_login = is_on_site and any(
+        path == each or path.startswith(f"{each.rstrip('/')}/") for each in markers.login_paths
+    )
+    return {"host": host, "path": path, "is_on_site": is_on_site, "is_login_page": is_login}

@@ -1,0 +1,36 @@
+"""Has the browser thrown away cookies that it could not decrypt? Their number tells; nothing is decrypted."""
+
+import contextlib
+import sqlite3
+from pathlib import Path
+from urllib.parse import quote
+
+from adapters.browser.clocks import now
+from daemon.domain.session import Workplace
+
+_LOOK_EVERY_S = 0.25
+_COUNT = "SELECT count(*) FROM cookies WHERE substr(encrypted_value, 1, 3) = CAST('v11' AS BLOB)"
+
+
+class KeyringWatch:
+    """Looks at the cookies of a profile whose cookies need a keyring."""
+
+    def __init__(self, place: Workplace) -> None:
+        self._place = place
+        self._is_lost = False
+        self._next = 0.0
+
+    def is_lost(self) -> bool:
+        """Tell whether all of them are gone."""
+        if self._place.encryption.needs_keyring and not self._is_lost and now() >= self._next:
+            self._next = now() + _LOOK_EVERY_S
+            self._is_lost = self._count() == 0
+        return self._is_lost
+
+    def _count(self) -> int | None:
+        path = Path(self._place.user_data_dir, "Default", "Cookies")
+        with contextlib.suppress(sqlite3.Error):
+            found = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=0.05)
+            with contextlib.closing(found):
+                return int(found.execute(_COUNT).fetchone()[0])
+        return None

@@ -1,0 +1,210 @@
+"""One session, from the browser's start to its end: what all kinds have in common.
+
+A kind says how the window comes to be handed over. Watching it, ending it and telling about it are the same for all.
+"""
+
+import contextlib
+import select
+import traceback
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from adapters.browser import display
+from adapters.browser.asking import read_login, take_picture
+from adapters.browser.backends import Leash
+from adapters.browser.clocks import SLICE_S, now, pause
+from adapters.browser.facts import no_answer
+from adapters.browser.launching import last_words, trim_log
+from adapters.browser.letters import Check, Extend, Letter, Picture, Session
+from adapters.browser.mailbox import Mailbox
+from adapters.browser.processes import end_all
+from adapters.browser.running import NotOurs, RunningBrowser
+from daemon.domain.errors import Code, Problem
+from daemon.domain.login import Verdict
+from daemon.domain.session import (
+    BrowserEnded,
+    Closing,
+    EndingSoon,
+    EndReason,
+    HandedOver,
+    LoginSeen,
+    Pictured,
+    SessionKind,
+    SessionNews,
+)  # fmt: skip
+
+T = TypeVar("T")
+
+
+class Over(Exception):
+    """The session is to end for this reason; None: the browser has ended by itself."""
+
+    def __init__(self, reason: EndReason | None, error: Problem | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.error = error
+
+
+class Lifecycle(ABC):
+    """One session. `run` takes all its steps and always tells its end."""
+
+    def __init__(self, job: Session, mailbox: Mailbox, tell: Callable[[SessionNews], None]) -> None:
+        self.job = job
+        self.order = job.order
+        self.place = job.place
+        self.settings = job.settings
+        self.mailbox = mailbox
+        self.tell = tell
+        self.leash = Leash()
+        self.browser: RunningBrowser | None = None
+        self._deadline: float | None = None
+        self._warn_at: float | None = None
+
+    @abstractmethod
+    def open(self) -> RunningBrowser:
+        """Start the browser and bring it to where it is the person's. Raises Over; NotOurs."""
+
+    def run(self) -> None:
+        """Live through the session."""
+        try:
+            browser = self.open()
+            self._hand_over()
+            self._watch(browser)
+        except Over as over:
+            self._finish(over)
+        except NotOurs as error:
+            self._finish(Over(EndReason.FAILED, Problem(Code.BROWSER_FAILED.value, str(error))))
+        except Exception as error:  # noqa: BLE001 - whatever breaks, the browser must end and be told about
+            self._note(error)
+            self._finish(Over(EndReason.FAILED, self._failure(error)))
+
+    # -- before the hand-over ----------------------------------------------------------------------------
+
+    def unblocked(self, call: Callable[[], T], until: float) -> T:
+        """Return what a blocking call returns. It is aborted when the session is to end. Raises Over."""
+        try:
+            with self.mailbox.guard(self.leash.cut, until):
+                return call()
+        except Exception:
+            self.heed_interruption()
+            raise
+
+    def heed_interruption(self) -> None:
+        """Raise Over where the session is to end before it is open."""
+        if self.mailbox.is_orphaned:
+            raise Over(EndReason.ORPHANED)
+        if self.mailbox.closing is not None:
+            raise Over(self.mailbox.closing)
+        if now() >= self.job.until:
+            seconds = self.settings.creation_timeout_s
+            told = f"the session was not open within {seconds:g} s"
+            raise Over(
+                EndReason.FAILED, Problem(Code.SESSION_TIMEOUT.value, told, "see session.creation_timeout")
+            )
+        if self.browser is not None and self.browser.is_gone:
+            raise Over(None)
+
+    def is_over(self) -> bool:
+        """Tell whether to stop whatever is going on."""
+        return (
+            self.mailbox.is_interrupted
+            or (self.browser is not None and self.browser.is_gone)
+            or now() >= (self.job.until if self._deadline is None else self._deadline)
+        )
+
+    # -- while the person has it ---------------------------------------------------------------------------
+
+    def _hand_over(self) -> None:
+        self.mailbox.is_late = False
+        self._set_deadline(self.order.timeout_s)
+        self.tell(HandedOver(self.order.timeout_s))
+
+    def _set_deadline(self, seconds: float) -> None:
+        self._deadline = now() + seconds
+        soon = self.settings.ending_soon_s
+        self._warn_at = self._deadline - soon if 0 < soon < seconds else None
+
+    def _watch(self, browser: RunningBrowser) -> None:
+        """Wait for whatever comes first. Raises Over."""
+        poller = select.poll()
+        poller.register(browser.pidfd, select.POLLIN)
+        poller.register(self.mailbox.wake, select.POLLIN)
+        while True:
+            letter = self.mailbox.take()  # before the look: what comes after it wakes the poll
+            self._look(browser)
+            if letter is not None:
+                self._heed(letter, browser)
+                continue
+            due = min(each for each in (self._deadline, self._warn_at) if each is not None)
+            poller.poll(max(0.0, min(due - now(), SLICE_S)) * 1000 + 1)
+            trim_log(self.place)
+
+    def _look(self, browser: RunningBrowser) -> None:
+        at = now()
+        if self.mailbox.is_orphaned:
+            raise Over(EndReason.ORPHANED)
+        if browser.is_gone:
+            raise Over(None)
+        if self.mailbox.closing is not None:
+            raise Over(self.mailbox.closing)
+        if self._deadline is not None and at >= self._deadline:
+            raise Over(EndReason.TIMEOUT)
+        if self._deadline is not None and self._warn_at is not None and at >= self._warn_at:
+            self._warn_at = None
+            self.tell(EndingSoon(round(self._deadline - at, 1)))
+
+    def _heed(self, letter: Letter, browser: RunningBrowser) -> None:
+        match letter:
+            case Extend(timeout_s):
+                self._set_deadline(timeout_s)
+            case Check(token):
+                self.tell(LoginSeen(self._read_again(browser), token))
+            case Picture(token) if browser.line is not None:
+                self.tell(take_picture(browser.line, token))
+            case Picture(token):
+                self.tell(Pictured(token=token, refusal="a login's window is the person's alone"))
+
+    def _read_again(self, browser: RunningBrowser) -> Verdict:
+        if browser.line is None or self.order.kind is not SessionKind.TIKTOK:
+            return no_answer(f"a session of kind {self.order.kind.value} cannot be asked")
+        return read_login(browser.line, self.order.url, self.settings, self.is_over, pause)
+
+    # -- the end -------------------------------------------------------------------------------------------
+
+    def _finish(self, over: Over) -> None:
+        """End what still runs, leave nothing, and tell it."""
+        browser = self.browser
+        if browser is None:
+            self.leash.end()
+            end_all(self.place, ask_s=self.settings.master_close_timeout_s)
+            self.tell(BrowserEnded(reason=over.reason or EndReason.FAILED, error=over.error))
+            return
+        error = over.error
+        if not browser.is_gone:
+            self.tell(Closing(over.reason or EndReason.FAILED))
+            browser.close(self.settings, lambda: self.mailbox.is_orphaned)
+            if browser.was_killed and self.place.is_master:
+                told = "the browser did not close when asked and was killed: its newest cookies may be lost"
+                error = error or Problem(Code.BROWSER_FAILED.value, told)
+        status = browser.exit_status()
+        is_clean = status == 0 and not browser.was_killed and browser.is_written
+        browser.clean_up()
+        reason = over.reason or self._why(status)
+        self.tell(BrowserEnded(reason=reason, exit_status=status, is_clean=is_clean, error=error))
+
+    def _why(self, status: int | None) -> EndReason:
+        """Return why a browser ended that nobody had told to. Its exit status is 0 when the display dies, too."""
+        if not self.order.headless and not display.is_reachable(self.settings.display, self.settings.environ):
+            return EndReason.DISPLAY_LOST
+        return EndReason.CRASHED if status else EndReason.CLOSED_BY_USER
+
+    def _failure(self, error: Exception) -> Problem:
+        words = last_words(self.place)
+        told = f"the browser did not start: {words or type(error).__name__}"
+        return Problem(Code.BROWSER_FAILED.value, told)
+
+    def _note(self, error: Exception) -> None:
+        with contextlib.suppress(OSError), Path(self.place.folder, "worker.log").open("a") as file:
+            file.write("".join(traceback.format_exception(error)))

@@ -1,0 +1,101 @@
+"""What the network says about a page: the status of the document, and the account-info call. Bodies are not kept."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from adapters.browser.devtools import Event
+from adapters.browser.settings import LoginMarkers
+from adapters.browser.tabs import Tab, TabBusy
+
+_BODY_MAX = 1_000_000
+_ABORTED = "net::ERR_ABORTED"  # another navigation has taken its place
+_EMPTY = ("", "0", 0, None, False)
+
+
+def covers(hosts: tuple[str, ...], host: str) -> bool:
+    """Tell whether one of the hosts is this one or a domain above it."""
+    return any(host == each.lstrip(".") or host.endswith(f".{each.lstrip('.')}") for each in hosts)
+
+
+@dataclass(slots=True)
+class NetworkView:
+    """Follows the events of one page load."""
+
+    markers: LoginMarkers
+    hosts: tuple[str, ...]
+    frame: str
+    page_status: int | None = None
+    page_url: str = ""
+    load_error: str | None = None
+    info_status: int | None = None
+    info_login: bool | None = None
+    username: str | None = None
+    _document: str | None = None
+    _infos: set[str] = field(default_factory=set)
+
+    def feed(self, events: list[Event], tab: Tab) -> None:
+        """Take in what has happened. Raises TabGone."""
+        for method, params in events:
+            match method:
+                case "Network.requestWillBeSent":
+                    self._begin(params)
+                case "Network.responseReceived":
+                    self._respond(params)
+                case "Network.loadingFailed":
+                    self._fail(params)
+                case "Network.loadingFinished" if params.get("requestId") in self._infos:
+                    self._read(params, tab)
+
+    def _begin(self, params: dict[str, Any]) -> None:
+        if params.get("type") == "Document" and params.get("frameId") == self.frame:
+            self._document = params.get("requestId")
+            self.load_error = None
+
+    def _respond(self, params: dict[str, Any]) -> None:
+        response = params.get("response", {})
+        if params.get("type") == "Document":
+            if params.get("frameId") == self.frame:
+                self.page_status, self.page_url = (
+                    int(response.get("status", 0)) or None,
+                    response.get("url", ""),
+                )
+            return
+        address = urlsplit(response.get("url", ""))
+        if covers(self.hosts, address.hostname or "") and self._is_info(address.path):
+            self.info_status, self.info_login = int(response.get("status", 0)) or None, None
+            self._infos.add(params.get("requestId", ""))
+
+    def _is_info(self, path: str) -> bool:
+        return path.rstrip("/") in {each.rstrip("/") for each in self.markers.info_paths}
+
+    def _fail(self, params: dict[str, Any]) -> None:
+        error = str(params.get("errorText", "")) or "failed"
+        if params.get("requestId") == self._document and error != _ABORTED and not params.get("canceled"):
+            self.load_error = error[:100]
+
+    def _read(self, params: dict[str, Any], tab: Tab) -> None:
+        self._infos.discard(params["requestId"])
+        if params.get("encodedDataLength", 0) > _BODY_MAX:
+            return
+        try:
+            answer = tab.call("Network.getResponseBody", {"requestId": params["requestId"]})
+            found = json.loads(answer.get("body", ""))
+        except (TabBusy, ValueError, RecursionError):
+            return
+        self.info_login, name = read_info(found, self.markers)
+        self.username = name or self.username
+
+
+def read_info(found: Any, markers: LoginMarkers) -> tuple[bool | None, str | None]:
+    """Return what an account-info answer says, and the user's name in it."""
+    if not isinstance(found, dict):
+        return None, None
+    parts = [found, *(each for each in found.values() if isinstance(each, dict))]
+    for part in parts:
+        if any(part.get(key) not in _EMPTY for key in markers.info_user_keys):
+            names = [part[key] for key in markers.info_name_keys if part.get(key) not in _EMPTY]
+            return True, str(names[0])[:100] if names else None
+    texts = {value for part in parts for value in part.values() if isinstance(value, str)}
+    return (False if texts & set(markers.info_out_names) else None), None

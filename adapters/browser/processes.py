@@ -1,0 +1,151 @@
+"""Which processes belong to a session: told by their exact arguments, never by a program's name.
+
+The person's own browser runs next to ours and must not be touched.
+"""
+
+import contextlib
+import os
+import select
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from adapters.browser.clocks import now, pause
+from daemon.domain.session import Workplace
+
+_QUIET_PASSES = 3
+_PASS_S = 0.02
+_END_WITHIN_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Belonging:
+    """Tells what belongs to a session."""
+
+    user_data_dir: str
+    folder: str
+    temp_dir: str
+
+    @classmethod
+    def to(cls, place: Workplace) -> "Belonging":
+        """Return the test for a workplace."""
+        return cls(place.user_data_dir, place.folder, place.temp_dir)
+
+    def carries(self, arguments: tuple[str, ...]) -> bool:
+        """Tell whether these are the arguments of a browser with exactly this user-data-dir."""
+        return f"--user-data-dir={self.user_data_dir}" in arguments
+
+    def owns(self, pid: int) -> bool:
+        """Tell whether the process is this session's browser, crash handler or driver."""
+        arguments = arguments_of(pid)
+        if not arguments:
+            return False
+        if self.carries(arguments) or any(
+            each.startswith(f"--database={self.folder}/") for each in arguments
+        ):
+            return True
+        return self._is_driver(pid, arguments)
+
+    def _is_driver(self, pid: int, arguments: tuple[str, ...]) -> bool:
+        if not any(Path(each).name.startswith("chromedriver") for each in arguments[:4]):
+            return False
+        try:
+            environ = Path(f"/proc/{pid}/environ").read_bytes()
+        except OSError:
+            return False
+        return f"TMPDIR={self.temp_dir}".encode() in environ.split(b"\0")
+
+
+def pids() -> Iterator[int]:
+    """Yield all processes except this one."""
+    own = os.getpid()
+    for name in os.listdir("/proc"):  # noqa: PTH208 - names are all that is wanted
+        if name.isdigit() and int(name) != own:
+            yield int(name)
+
+
+def arguments_of(pid: int) -> tuple[str, ...]:
+    """Return the command line; empty for a process that is gone, a zombie, or one of the kernel's."""
+    try:
+        text = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return ()
+    return tuple(os.fsdecode(text).rstrip("\0").split("\0")) if text else ()
+
+
+def parent_of(pid: int) -> int:
+    """Return the parent, 0 for a process that is gone."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return 0
+    return int(text[text.rindex(b")") + 1 :].split()[1])
+
+
+def browser_of(user_data_dir: str, parent: int) -> int | None:
+    """Return the browser process that `parent` has started with exactly this user-data-dir."""
+    wanted = f"--user-data-dir={user_data_dir}"
+    for pid in pids():
+        if parent_of(pid) == parent and wanted in arguments_of(pid):
+            return pid
+    return None
+
+
+def end_all(place: Workplace, *, ask_s: float) -> None:
+    """Kill what belongs to the session until three passes in a row have found nothing.
+
+    A profile's own browser is asked first and has `ask_s` seconds to write down what it knows.
+    """
+    belonging = Belonging.to(place)
+    if place.is_master:
+        _ask(belonging, ask_s)
+    until, quiet = now() + _END_WITHIN_S, 0
+    while quiet < _QUIET_PASSES and now() < until:
+        found = [pid for pid in pids() if _signal(pid, signal.SIGKILL, belonging.owns)]
+        quiet = 0 if found else quiet + 1
+        pause(_PASS_S)
+
+
+def _ask(belonging: Belonging, seconds: float) -> None:
+    """Interrupt the browsers, and wait for them. Their SIGTERM loses cookies, their SIGINT does not."""
+
+    def is_main(pid: int) -> bool:
+        arguments = arguments_of(pid)
+        return belonging.carries(arguments) and not any(each.startswith("--type=") for each in arguments)
+
+    until = now() + seconds
+    for pid in [pid for pid in pids() if is_main(pid)]:
+        with contextlib.suppress(OSError):
+            fd = os.pidfd_open(pid)
+            try:
+                if is_main(pid):
+                    signal.pidfd_send_signal(fd, signal.SIGINT)
+                    wait_fd(fd, until - now())
+            finally:
+                os.close(fd)
+
+
+def wait_fd(fd: int, seconds: float) -> bool:
+    """Wait until the descriptor is readable: for a pidfd, until the process has ended."""
+    poller = select.poll()
+    poller.register(fd, select.POLLIN)
+    return bool(poller.poll(max(0.0, seconds) * 1000))
+
+
+def _signal(pid: int, number: signal.Signals, is_meant: Callable[[int], bool]) -> bool:
+    """Send a signal to the very process that was looked at: its number may be another's by now."""
+    if not is_meant(pid):
+        return False
+    try:
+        fd = os.pidfd_open(pid)
+    except OSError:
+        return False
+    try:
+        if is_meant(pid):
+            signal.pidfd_send_signal(fd, number)
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+    return True

@@ -1,0 +1,148 @@
+"""A browser that runs: what holds it, whether it lives, and how it is ended."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+from adapters.browser.backends import Driven, Leash
+from adapters.browser.clocks import now, pause
+from adapters.browser.debug_port import DebugPort
+from adapters.browser.devtools import BrowserLine, DevToolsGone
+from adapters.browser.processes import arguments_of, end_all, wait_fd
+from adapters.browser.settings import BrowserSettings
+from daemon.domain.session import Workplace
+
+_REAP_WITHIN_S = 1.0
+_LOOK_EVERY_S = 0.01
+
+
+class NotOurs(Exception):
+    """The process is not the browser that was ordered; nothing may be done with it."""
+
+
+class RunningBrowser:
+    """One browser, child of this process."""
+
+    def __init__(self, pid: int, place: Workplace, leash: Leash) -> None:
+        self.pid = pid
+        self.place = place
+        self.leash = leash
+        self.pidfd = os.pidfd_open(pid)  # at once: it keeps the number from becoming another process's
+        self.line: BrowserLine | None = None
+        self.port: DebugPort | None = None
+        self.was_killed = False
+
+    @property
+    def is_gone(self) -> bool:
+        """Tell whether it has exited."""
+        return wait_fd(self.pidfd, 0)
+
+    @property
+    def owns_profile(self) -> bool:
+        """Tell whether it has taken the profile's lock, which it does when it is up."""
+        try:
+            holder = Path(self.place.user_data_dir, "SingletonLock").readlink()
+        except OSError:
+            return False
+        return str(holder) == f"{socket.gethostname()}-{self.pid}"
+
+    def check_arguments(self) -> None:
+        """Make sure that it opened this profile and no other. Raises NotOurs."""
+        if f"--user-data-dir={self.place.user_data_dir}" not in arguments_of(self.pid):
+            raise NotOurs("the browser was not started with the session's profile")
+
+    def connect(self, driven: Driven) -> None:
+        """Open the line that stays. Raises NotOurs, DevToolsGone."""
+        self.port = DebugPort(self.pid, self.pidfd, driven.port)
+        if not self.port.is_owned:
+            raise NotOurs("the debugging port belongs to another process")
+        self.line = BrowserLine(driven.port)
+
+    def detach(self, driven: Driven | None) -> None:
+        """Let go of the driver and close the port: from here on only the line is left."""
+        self.leash.end()
+        if driven is not None:
+            with contextlib.suppress(Exception):  # urllib3's, of a driver that is dead
+                driven.hang_up()
+        if self.port is not None:
+            self.port.shut()
+
+    def close(self, settings: BrowserSettings, is_orphaned: Callable[[], bool]) -> None:
+        """End it: asked first, interrupted then, and killed last. A profile itself is not asked, for it has no line."""
+        is_master = self.place.is_master
+        if not is_master and is_orphaned():
+            self._kill()
+        elif is_master:
+            for _ in range(2):
+                if self._interrupt(settings.master_close_timeout_s):
+                    return
+            self._kill()
+        elif not (self._ask(settings.close_timeout_s) or self._interrupt(settings.interrupt_timeout_s)):
+            self._kill()
+
+    def exit_status(self) -> int | None:
+        """Return the exit status as Python has it; None where somebody else has reaped it, or it lives."""
+        try:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+        except ChildProcessError:
+            return None
+        return os.waitstatus_to_exitcode(status) if pid else None
+
+    def clean_up(self) -> None:
+        """Leave no process and no descriptor of it."""
+        self.leash.end()
+        if self.line is not None:
+            self.line.close()
+        if self.port is not None:
+            self.port.shut()
+        reap(_REAP_WITHIN_S)
+        end_all(self.place, ask_s=0)
+        reap(0)
+        os.close(self.pidfd)
+
+    @property
+    def is_written(self) -> bool:
+        """Tell whether the browser has noted in the profile that it ended as it should."""
+        try:
+            text = Path(self.place.user_data_dir, "Default", "Preferences").read_bytes()
+            return bool(json.loads(text)["profile"]["exit_type"] == "Normal")
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+
+    def _ask(self, seconds: float) -> bool:
+        if self.line is None:
+            return False
+        try:
+            self.line.tell("Browser.close")
+        except DevToolsGone:
+            return self.is_gone
+        return wait_fd(self.pidfd, seconds)
+
+    def _interrupt(self, seconds: float) -> bool:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self.pidfd, signal.SIGINT)
+        return wait_fd(self.pidfd, seconds)
+
+    def _kill(self) -> None:
+        self.was_killed = True
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+        wait_fd(self.pidfd, _REAP_WITHIN_S)
+
+
+def reap(seconds: float) -> None:
+    """Wait for the browser's helpers, which we have adopted. What else it started is the person's, and goes on."""
+    until = now() + seconds
+    while True:
+        try:
+            pid, _ = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            if now() >= until:
+                return
+            pause(_LOOK_EVERY_S)
