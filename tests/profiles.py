@@ -115,7 +115,8 @@ def a_store(root: Path, environ: Mapping[str, str] | None = None, **changes: Any
 class Chromium:
     """A real Chromium on a profile, headless, that reaches no network. Ended by its own process group."""
 
-    def __init__(self, user_data_dir: Path, temp_dir: Path) -> None:
+    def __init__(self, user_data_dir: Path, temp_dir: Path, url: str = "about:blank") -> None:
+        self._url = url
         self._dir = user_data_dir
         self._temp_dir = temp_dir
         self.process: subprocess.Popen[bytes] | None = None
@@ -126,8 +127,9 @@ class Chromium:
             [
                 CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", "--password-store=basic", "--no-first-run",
                 "--disable-background-networking", "--disable-component-update", "--disable-sync",
-                "--no-proxy-server", "--host-resolver-rules=MAP * ~NOTFOUND", "--remote-debugging-port=0",
-                f"--user-data-dir={self._dir}", "about:blank",
+                "--no-proxy-server", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+                "--remote-debugging-port=0",
+                f"--user-data-dir={self._dir}", self._url,
             ],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
             env={**os.environ, "TMPDIR": str(self._temp_dir)},

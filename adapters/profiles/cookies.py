@@ -17,6 +17,7 @@ from daemon.domain.ids import ProfileName
 from daemon.domain.session import Encryption
 
 _COUNT = "SELECT substr(encrypted_value, 1, 3), count(*) FROM cookies GROUP BY 1"
+_TABLE = "SELECT 1 FROM sqlite_master WHERE name = 'cookies'"
 _PAGES = 200
 _NAP_S = 0.05
 _ROUNDS = 10_000  # 2 million pages: a database that is begun anew all the time ends here
@@ -54,7 +55,8 @@ def read_encryption(user_data_dir: Path) -> tuple[Encryption, tuple[str, ...]]:
 def _count(path: Path) -> list[tuple[bytes, int]]:
     # `immutable`: not even a lock or a journal's roll-back.
     with ONE_READER, closing(sqlite3.connect(f"{path.as_uri()}?mode=ro&immutable=1", uri=True)) as database:
-        return database.execute(_COUNT).fetchall()
+        is_filled = database.execute(_TABLE).fetchone()  # a browser's first seconds leave an empty one
+        return database.execute(_COUNT).fetchall() if is_filled else []
 
 
 def refuse_lost_key(profile: ProfileName, found: Encryption, store: str, environ: Mapping[str, str]) -> None:

@@ -1,6 +1,6 @@
 """`make bench`: every measurement, one after the other, on an otherwise quiet machine."""
 
-from tests.bench import idle, punctuality, roundtrip, upload
+from tests.bench import clone, idle, punctuality, roundtrip, upload
 
-for part in (roundtrip, punctuality, upload, idle):
+for part in (roundtrip, punctuality, upload, clone, idle):
     part.main()
