@@ -6,18 +6,34 @@ from typing import Annotated
 
 import typer
 
-from daemon.cli import accounts, configuration, doctor, posts, running, system, watching
+from daemon.cli import (
+    accounts,
+    configuration,
+    doctor,
+    posts,
+    profiles,
+    running,
+    sessions,
+    system,
+    watching,
+)  # fmt: skip
 from daemon.cli.exits import Commands
 from daemon.cli.invocation import Invocation
 
 _HELP = """\
-tokd posts to TikTok at set times, exactly once, and tells every step.
+tokd posts to TikTok at set times, exactly once, and tells every step. It opens your own browser profile, too,
+as a clone that is thrown away.
 
 \b
 First steps, without a TikTok app:
   tokd run --with-broker --simulate
   tokd post schedule clip.mp4 --account demo --at +10s --privacy SELF_ONLY
   tokd watch
+\b
+First steps with a browser, while tokd runs:
+  tokd profile login
+  tokd session open --wait
+  tokd session list
 \b
 Exit codes: 0 done, 1 refused or failed, 2 wrong usage,
 69 tokd is not running, 70 a fault of tokd, 78 a mistake in the configuration.
@@ -33,6 +49,8 @@ app = typer.Typer(
 running.register(app)
 posts.register(app)
 accounts.register(app)
+sessions.register(app)
+profiles.register(app)
 system.register(app)
 watching.register(app)
 configuration.register(app)

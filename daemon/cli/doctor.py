@@ -7,6 +7,7 @@ import typer
 
 from config.load import Loaded
 from config.problems import ConfigError
+from daemon.cli.browser_checks import check_browser
 from daemon.cli.disk_checks import check_disk
 from daemon.cli.exits import CONFIG, FAILED
 from daemon.cli.findings import Finding, fail, ok, warn
@@ -23,9 +24,9 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(ctx: typer.Context, as_json: Json = False) -> None:
-    """Check configuration, disk, database, broker, TikTok and clock; exits with 0 if nothing fails.
+    """Check configuration, disk, database, browser, broker, TikTok and clock; exits with 0 if nothing fails.
 
-    It changes no data and can run beside the daemon.
+    It changes no data, opens no browser, and can run beside the daemon.
 
     Example: tokd doctor
     """
@@ -57,6 +58,7 @@ def check_all(loaded: Loaded) -> Iterator[Finding]:
     for warning in loaded.warnings:
         yield warn("configuration", warning)
     yield from check_disk(loaded.settings)
+    yield from check_browser(loaded.settings)
     yield from check_network(loaded.settings)
 
 

@@ -1,6 +1,7 @@
 """What every command needs: the settings, the way to the daemon, and one way to ask it."""
 
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -81,7 +82,6 @@ def send(
     timeout_s: float = SHORT_S,
 ) -> dict[str, Any] | None:
     """Send an envelope as it is, with an id if it has none and the command has an effect."""
-    client = invocation_of(ctx).client()
     row = VERBS.get(verb)
     if command_id is not None:
         envelope = envelope | {"id": command_id}
@@ -89,15 +89,33 @@ def send(
         envelope = envelope | {"id": new_id()}
         if row.needs_id and not as_json:
             say(f"id {envelope['id']}")  # before it is sent: whatever happens, it can be asked after
+    on_accepted = None if as_json else _say_accepted
+    return conclude(exchange(ctx, verb, envelope, on_accepted, timeout_s=timeout_s), as_json=as_json)
+
+
+def exchange(
+    ctx: typer.Context,
+    verb: str,
+    envelope: dict[str, Any],
+    on_accepted: Callable[[str], object] | None = None,
+    *,
+    timeout_s: float = SHORT_S,
+) -> dict[str, Any]:
+    """Send an envelope and return the final reply, whatever it says; hand the status of each earlier one over."""
     final: dict[str, Any] = {}
-    for reply in client.call(verb, envelope, timeout_s):
-        if not reply["final"] and not as_json:
-            say(f"{reply['status']}; working on it …", error=True)
+    for reply in invocation_of(ctx).client().call(verb, envelope, timeout_s):
+        if not reply["final"] and on_accepted is not None:
+            on_accepted(reply["status"])
         final = reply
-    return _conclude(final, as_json=as_json)
+    return final
 
 
-def _conclude(reply: dict[str, Any], *, as_json: bool) -> dict[str, Any] | None:
+def _say_accepted(status: str) -> None:
+    say(f"{status}; working on it …", error=True)
+
+
+def conclude(reply: dict[str, Any], *, as_json: bool) -> dict[str, Any] | None:
+    """Print a final reply as JSON, or return its result; a refusal is printed and exits with 1."""
     if as_json:
         print_json(reply)
         if reply["status"] != "done":

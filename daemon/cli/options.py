@@ -1,11 +1,11 @@
-"""The options of `tokd post …`, each with its sentence."""
+"""The options of `tokd post …`, each with its sentence; what is typed as a time, and what that says."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
 
-from daemon.cli.times import read_at
+from daemon.cli.times import read_at, read_duration
 from daemon.domain.post import LateRule, Mode
 
 Account = Annotated[str | None, typer.Option("--account", "-a", metavar="NAME", help="A linked account.")]
@@ -63,6 +63,16 @@ def time_of(text: str | None) -> str | None:
         return read_at(text, datetime.now(UTC))
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--at") from error
+
+
+def duration_of(text: str | None, hint: str) -> int | None:
+    """Return the seconds that a span of time says. Raises BadParameter, naming the option `hint`."""
+    if text is None:
+        return None
+    try:
+        return read_duration(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=hint) from error
 
 
 def late_rule_of(policy: LateRule | None, after_s: int | None) -> dict[str, Any] | None:

@@ -25,6 +25,20 @@ HINTS = {
     "id_required": 'add "id": "a name of your own"',
     "unknown_command": "`tokd send system/describe` lists all of them",
     "already_final": "`tokd post show POST` tells how it ended",
+    "no_such_session": "`tokd session list` shows those that are open, with --ended those that were",
+    "session_busy": "`tokd session list` tells its state",
+    "session_limit": "`tokd session list` shows them; `tokd session close SESSION` closes one",
+    "session_timeout": "session.creation_timeout is how long it may take; the log says how far it came",
+    "no_such_profile": "`tokd profile list` shows the profiles",
+    "not_logged_in": "--no-require-login opens the window all the same",
+    "login_uncertain": "--no-require-login opens the window all the same, so that you can look",
+    "challenge": "only you may answer it: open the session with a window, --no-headless",
+    "user_data_locked": "`tokd profile list` tells who uses it",
+    "no_browser": "`tokd doctor` says what is missing",
+    "driver_mismatch": "`tokd doctor` says which versions were found",
+    "no_display": "`tokd doctor` says what was tried; --headless needs no screen, and nobody can browse then",
+    "keyring_unreachable": "`tokd doctor` says what was tried",
+    "disk_full": "make room, or lower session.min_free_mb",
 }
 
 
@@ -45,6 +59,14 @@ def as_text(value: object) -> str:
     if isinstance(value, list) and all(isinstance(item, str | int) for item in value):
         return ", ".join(map(str, value))
     return json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else str(value)
+
+
+def as_size(count: int) -> str:
+    """Return a number of bytes as people read it."""
+    for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count} B"
 
 
 def is_terminal() -> bool:

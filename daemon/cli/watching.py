@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 
 from daemon.cli.invocation import Json, invocation_of
+from daemon.cli.narration import kind_of, sentence_of, style_of
 from daemon.cli.output import as_text, clean, print_json, say
 
-_PREFIX = "dev.tokd."
 _PROGRESS = "post.progress"
 _HIDDEN = frozenset({"post", "command_id", "state"})  # named by the subject and the type already
 _STYLES = {
@@ -68,7 +68,7 @@ class Bars:
 
     def show(self, event: dict[str, Any]) -> None:
         """Move the bar, or print the line; any other news of a post ends its bar."""
-        kind, subject, data = _kind(event), event.get("subject", ""), event.get("data") or {}
+        kind, subject, data = kind_of(event), event.get("subject", ""), event.get("data") or {}
         if kind == _PROGRESS:
             if subject not in self._tasks:
                 self._tasks[subject] = self._progress.add_task(clean(subject), total=data.get("size") or None)
@@ -76,7 +76,9 @@ class Bars:
             return
         if subject in self._tasks:
             self._progress.remove_task(self._tasks.pop(subject))
-        self._progress.console.print(line_of(event), style=_STYLES.get(kind), markup=False, highlight=False)
+        self._progress.console.print(
+            line_of(event), style=_STYLES.get(kind) or style_of(event), markup=False, highlight=False
+        )
 
 
 @contextmanager
@@ -93,14 +95,13 @@ def _bars(console: Console) -> Iterator[Bars]:
 
 def line_of(event: dict[str, Any]) -> str:
     """Return one line about an event."""
-    kind, data = _kind(event), dict(event.get("data") or {})
+    kind, data = kind_of(event), dict(event.get("data") or {})
     words = [str(event.get("sequence", "")), str(event.get("time", "")), kind, str(event.get("subject", ""))]
+    sentence = sentence_of(event, clock=str)  # in UTC, as the event's own time
+    if sentence is not None:
+        return clean("  ".join([*words, f"profile {data.get('profile')}: {sentence}"])).replace("\n", " ")
     size, sent = data.get("size"), data.get("sent_bytes")
     if kind == _PROGRESS and size and sent is not None:
         words.append(f"{100 * sent // size} %")
     words += [f"{name}={as_text(value)}" for name, value in data.items() if name not in _HIDDEN and value]
     return clean("  ".join(words)).replace("\n", " ")
-
-
-def _kind(event: dict[str, Any]) -> str:
-    return str(event.get("type", "")).removeprefix(_PREFIX)
