@@ -7,7 +7,7 @@ import random
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,8 @@ from adapters.tiktok.uploader import TikTokUploader
 from adapters.vault import FernetVault, load_keys
 from config.load import Loaded
 from config.logging import Redactor, configure
+from config.login_markers import LoginMarkers
+from config.session_section import SessionSettings
 from config.settings import Settings
 from daemon import failpoints, first_run
 from daemon.app import EXIT_REFUSED, App, Step
@@ -42,6 +44,7 @@ from daemon.handlers.ping import PROTOCOL
 from daemon.jobs.run import Jobs
 from daemon.jobs.tokens import TokenDesk
 from daemon.jobs.tools import Tools
+from daemon.session_parts import session_parts, session_policy
 from daemon.worker import WorkerPool
 
 LOG = logging.getLogger("tokd")
@@ -81,7 +84,9 @@ def run_daemon(loaded: Loaded, options: RunOptions, say: Callable[[str], None] |
     app = App(stopping)
     try:
         failpoints.arm(settings.daemon.failpoint)
-        on_ready = _Composition(settings, options, app, stopping, redactor, say or _print).build()
+        on_ready = _Composition(
+            settings, loaded.markers, options, app, stopping, redactor, say or _print
+        ).build()
     except (StartRefused, AdapterFailed) as error:
         LOG.error("not started: %s", error)  # noqa: TRY400 - the sentence is all a person needs
         return EXIT_REFUSED
@@ -96,10 +101,11 @@ class _Composition:
     """Builds the parts in the order in which they start. What it builds acts only when its step starts."""
 
     def __init__(
-        self, settings: Settings, options: RunOptions, app: App, stopping: threading.Event,
+        self, settings: Settings, markers: LoginMarkers, options: RunOptions, app: App, stopping: threading.Event,
         redactor: Redactor, say: Callable[[str], None],
     ) -> None:  # fmt: skip
         self._settings = settings
+        self._markers = markers
         self._options = options
         self._app = app
         self._stopping = stopping
@@ -143,14 +149,22 @@ class _Composition:
             bus=bus, clock=self._clock, vault=vault, media=media, policy=rules.policy, stopping=self._stopping,
             tokens=TokenDesk(bus, vault, self._clock, rules.policy.refresh_margin_s, self._stopping),
         )  # fmt: skip
-        jobs = Jobs(tools=tools, platforms=rules.platforms)
-        pool = WorkerPool(self._settings.daemon.workers, jobs.run, bus.work_ended, self._app)
+        sessions = session_parts(self._settings, self._markers, self._clock, self._site)
+        jobs = Jobs(tools=tools, platforms=rules.platforms, sessions=sessions.jobs(self._settings, tools))
+        pool = WorkerPool(
+            self._settings.daemon.workers,
+            jobs.run,
+            bus.work_ended,
+            self._app,
+            self._settings.session.max_concurrent,
+        )
         control = ControlServer(self._settings.control_socket, bus, self._clock, self._app)
         bus.add_publisher(control)
         self._add("bus", bus.start, bus.stop)
         self._parts["bus"] = lambda: {"ok": self._clock.monotonic() - bus.last_beat < 30}  # noqa: PLR2004
         if broker.settings is not None:
             self._add_gateway(broker.settings, bus)
+        self._add("profiles", sessions.start, lambda _s: None)
         self._add("recovery", lambda: bus.ask(DaemonStarted()), lambda _s: bus.ask(DaemonStopping()))
         self._add("control", control.start, lambda _s: control.stop())
         self._add("workers", pool.start, pool.stop)
@@ -159,6 +173,7 @@ class _Composition:
             lambda: timer.start(lambda: bus.tell(ClockTicked()), lambda: bus.tell(SweepDue())),
             lambda _s: timer.stop(),
         )
+        self._add("sessions", lambda: None, sessions.stop)
         self._add("intake", lambda: bus.tell(SweepDue()), lambda _s: bus.refuse_new_work())
         return lambda: self._ready(bus, broker, platform)
 
@@ -261,10 +276,21 @@ class _Composition:
     ) -> Rules:
         return Rules(
             node=NodeName(self._settings.daemon.node), boot=self._boot, version=self._version,
-            started_at=self._started_at, policy=policy_of(self._settings), platforms={platform.name: platform},
+            started_at=self._started_at, policy=self._policy(), platforms={platform.name: platform},
             media=media, vault=vault, ids=self._ids, random=random.random, health=self._health, has_broker=has_broker,
             redact=self._redactor.clean_known,
         )  # fmt: skip
+
+    def _policy(self) -> Policy:
+        return replace(
+            policy_of(self._settings), sessions=session_policy(self._settings, self._markers, self._site)
+        )
+
+    @property
+    def _site(self) -> str | None:
+        """The simulated website, unless the settings name another page."""
+        is_default = self._settings.session.tiktok_url == SessionSettings().tiktok_url
+        return f"{self._simulator.url}/" if self._simulator is not None and is_default else None
 
     def _health(self) -> dict[str, Any]:
         return {name: look() for name, look in self._parts.items()}

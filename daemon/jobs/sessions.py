@@ -251,7 +251,7 @@ class SessionJobs:
             self.browser.end(place)
             promoted = self._promote(session, place, end)
             is_clean = self.profiles.release(place)
-        return SessionEnded(session=session.id, end=end, is_clean=is_clean, **promoted)  # type: ignore[arg-type]
+        return SessionEnded(session=session.id, end=end, is_clean=is_clean, **promoted)
 
     def _pass_on(self, session: Session, news: SessionNews) -> None:
         match news:
