@@ -6,8 +6,9 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-from collections.abc import Mapping
-from contextlib import suppress
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -39,6 +40,13 @@ STATE = (
     "Default/WebStorage/1/x", "Default/Session Storage/CURRENT", "Default/Something New/state",
     "Profile 1/Preferences",
 )  # fmt: skip
+
+
+@contextmanager
+def short_folder() -> Iterator[Path]:
+    """Lend a folder whose path leaves room for a browser's socket, which pytest's own does not."""
+    with tempfile.TemporaryDirectory(dir="/tmp", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
 
 
 def write_cookies(path: Path, prefix: bytes = b"v10", rows: int = 2) -> None:

@@ -17,7 +17,7 @@ from daemon.domain.ids import NAME, SessionId
 
 NEW, GONE = ".new-", ".gone-"
 RETRIES_S = (0.2, 0.4, 0.8)
-_PREFIX = "tokd-"
+_PREFIX = "tokd-s-"
 # A Unix socket's path has 107 bytes, and Chromium puts this behind its temp folder.
 _SOCKET = "/org.chromium.Chromium.XXXXXX/SingletonSocket"
 _SOCKET_MAX = 107

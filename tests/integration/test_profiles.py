@@ -7,7 +7,6 @@ import socket
 import stat
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from tests.profiles import (
     fingerprint,
     make_profile,
     order,
+    short_folder,
     write_cookies,
 )
 from tests.waiting import wait_until
@@ -44,6 +44,12 @@ threading.Event().wait()
 
 
 @pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    with short_folder() as folder:
+        yield folder
+
+
+@pytest.fixture
 def root(tmp_path: Path) -> Path:
     make_profile(tmp_path / "data/master")
     return tmp_path / "data"
@@ -52,12 +58,6 @@ def root(tmp_path: Path) -> Path:
 @pytest.fixture
 def store(root: Path) -> ProfileStore:
     return a_store(root)
-
-
-@pytest.fixture
-def short() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
-        yield Path(folder)
 
 
 @pytest.fixture
@@ -229,12 +229,12 @@ def test_two_sessions_of_a_profile_have_a_clone_each(store: ProfileStore) -> Non
     assert files_of(clone_of(one)) == files_of(clone_of(other))
 
 
-def test_the_browsers_socket_fits_into_a_path(root: Path, tmp_path: Path, short: Path) -> None:
+def test_the_browsers_socket_fits_into_a_path(root: Path, tmp_path: Path) -> None:
     deep = tmp_path.joinpath("a-folder-with-a-name" * 3, "and-another-one" * 3)
-    store = a_store(root, clones_dir=deep, temp_base=short)
+    store = a_store(root, clones_dir=deep, temp_base=tmp_path)
 
     place = store.prepare(order())
-    assert Path(place.temp_dir).parent == short
+    assert Path(place.temp_dir).parent == tmp_path
     store.release(place)
 
     assert not Path(place.temp_dir).exists()
@@ -425,10 +425,10 @@ def test_a_broken_note_leads_nowhere_else(root: Path, store: ProfileStore, note:
     assert (orphan.user_data_dir, orphan.temp_dir) == (f"{folder}/profile", f"{folder}/t")
 
 
-def test_a_short_temp_folder_of_an_orphan_goes_with_it(root: Path, short: Path) -> None:
-    store = a_store(root, temp_base=short)
+def test_a_short_temp_folder_of_an_orphan_goes_with_it(root: Path, tmp_path: Path) -> None:
+    store = a_store(root, temp_base=tmp_path)
     kill(holding(root, SessionKind.TIKTOK))
-    outside = short / "tokd-abc"
+    outside = tmp_path / "tokd-s-abc"
     outside.mkdir()
     note = root / "clones/00000000000000ff/session.json"
     note.write_text(json.dumps(json.loads(note.read_text()) | {"temp_dir": str(outside)}))

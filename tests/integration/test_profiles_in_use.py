@@ -21,7 +21,17 @@ from adapters.profiles.in_use import Holder, holder_of
 from adapters.profiles.live import WARNING, LiveWalk
 from daemon.domain.errors import Code, Rejected
 from daemon.domain.session import Encryption, SessionKind
-from tests.profiles import CHROMIUM, MASTER, Chromium, a_store, files_of, make_profile, order, write_cookies
+from tests.profiles import (
+    CHROMIUM,
+    MASTER,
+    Chromium,
+    a_store,
+    files_of,
+    make_profile,
+    order,
+    short_folder,
+    write_cookies,
+)
 from tests.waiting import wait_until
 
 HERE = socket.gethostname()
@@ -30,9 +40,14 @@ needs_chromium = pytest.mark.skipif(not CHROMIUM, reason="no Chromium here")
 
 
 @pytest.fixture
-def short() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(dir="/tmp", ignore_cleanup_errors=True) as folder:
-        yield Path(folder)
+def tmp_path() -> Iterator[Path]:
+    with short_folder() as folder:
+        yield folder
+
+
+@pytest.fixture
+def short(tmp_path: Path) -> Path:
+    return tmp_path / ".t"
 
 
 @pytest.fixture

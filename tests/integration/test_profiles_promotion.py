@@ -6,7 +6,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +15,17 @@ from adapters.profiles import ProfileStore
 from daemon.domain.errors import Code, Rejected
 from daemon.domain.ids import ProfileName
 from daemon.domain.session import SessionKind, Workplace
-from tests.profiles import CHROMIUM, MASTER, Chromium, a_store, files_of, fingerprint, make_profile, order
+from tests.profiles import (
+    CHROMIUM,
+    MASTER,
+    Chromium,
+    a_store,
+    files_of,
+    fingerprint,
+    make_profile,
+    order,
+    short_folder,
+)
 
 STEPS = ("flushed", "waiting", "exchanged", "backed_up")
 CRASH = """
@@ -31,6 +40,12 @@ place = store.prepare(order())
 Path(place.user_data_dir, "Default/new").write_text("made in the session")
 store.promote(place, MASTER)
 """
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    with short_folder() as folder:
+        yield folder
 
 
 @pytest.fixture
@@ -164,8 +179,8 @@ def test_a_profile_during_its_login_is_not_replaced(root: Path, store: ProfileSt
 def test_a_profile_that_a_browser_has_open_is_not_replaced(
     root: Path, store: ProfileStore, used: Workplace
 ) -> None:
-    with tempfile.TemporaryDirectory(dir="/tmp", ignore_cleanup_errors=True) as short:
-        with Chromium(root / "master", Path(short)) as chromium:
+    with short_folder() as short:
+        with Chromium(root / "master", short) as chromium:
             found = refusal(store, used)
 
         assert found.code is Code.USER_DATA_LOCKED
@@ -174,16 +189,16 @@ def test_a_profile_that_a_browser_has_open_is_not_replaced(
 
 @pytest.mark.skipif(not CHROMIUM, reason="no Chromium here")
 def test_a_promoted_clone_opens_in_a_browser(root: Path, store: ProfileStore) -> None:
-    with tempfile.TemporaryDirectory(dir="/tmp", ignore_cleanup_errors=True) as short:
-        with Chromium(root / "shop", Path(short)) as chromium:
+    with short_folder() as short:
+        with Chromium(root / "shop", short) as chromium:
             chromium.close()
         place = store.prepare(order(profile="shop"))
-        with Chromium(Path(place.user_data_dir), Path(short)) as chromium:
+        with Chromium(Path(place.user_data_dir), short) as chromium:
             chromium.close()
 
         store.promote(place, ProfileName("shop"))
 
-        with Chromium(root / "shop", Path(short)) as chromium:
+        with Chromium(root / "shop", short) as chromium:
             chromium.close()
 
 
