@@ -117,7 +117,8 @@ class ProfileStore:
             undo.callback(os.close, lock)
             if (holder := in_use.holder_of(master)) is not None:
                 raise _locked(order.profile, holder, master, "close that browser")
-            encryption, warnings = Encryption(), ()  # type: tuple[Encryption, tuple[str, ...]]
+            encryption = Encryption()
+            warnings: tuple[str, ...] = ()
             if master.is_dir():
                 encryption, warnings = cookies.read_encryption(master)
                 self._refuse_lost_key(order.profile, encryption)
@@ -140,7 +141,7 @@ class ProfileStore:
             undo.callback(self._folders.remove, folder.path, folder.temp_dir)
             walk, warnings = live.walk_for(order.profile, is_live=is_live)
             walk.run(master, folder.user_data_dir)
-            if not is_live and (self._is_disturbed(master, taken_from)):
+            if not is_live and self._is_disturbed(master, taken_from):
                 raise refusals.locked(order.profile, "a browser that was started meanwhile", "try again")
             encryption, unread = cookies.read_encryption(folder.user_data_dir)
             self._refuse_lost_key(order.profile, encryption)
