@@ -1,0 +1,190 @@
+"""Browser sessions: from the order to the login state, and from the end to its event, against a bare script.
+
+The bare script starts the same browser, by the same library and driver, on a clone of the same profile, loads the
+same page and waits for the same answer of the site; everything it needs is imported before its clock runs.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from adapters.control.client import ControlClient
+from tests.bench.report import p50, tell
+from tests.daemons import ROOT, Daemon, Simulator
+
+TURNS = 9
+BARE = """
+import json, pathlib, shutil, subprocess, sys, time
+import undetected_chromedriver as uc
+driver_path, profile, scratch, url, turns = sys.argv[1:6]
+uc.finalize = lambda *a, **k: None
+version = subprocess.run(["chromium", "--version"], capture_output=True, text=True).stdout.split()[1]
+found = {"login": [], "end": []}
+for turn in range(int(turns)):
+    clone = f"{scratch}/{turn}"
+    shutil.copytree(profile, clone)
+    options = uc.ChromeOptions()
+    options.page_load_strategy = "none"
+    options.set_capability("goog:loggingPrefs", {"performance": "ALL"})
+    for switch in ("--no-first-run", "--disable-background-networking", "--disable-component-update",
+                   "--disable-sync", "--disable-gpu", "--password-store=basic", "--headless=new"):
+        options.add_argument(switch)
+    begin = time.perf_counter()
+    driver = uc.Chrome(options=options, user_data_dir=clone, driver_executable_path=driver_path,
+                       version_main=int(version.split(".")[0]), use_subprocess=True)
+    driver.get(url)
+    seen = False
+    while not seen:
+        for entry in driver.get_log("performance"):
+            message = json.loads(entry["message"])["message"]
+            if message["method"] == "Network.loadingFinished" and message["params"]["requestId"] in asked:
+                body = driver.execute_cdp_cmd("Network.getResponseBody", {"requestId": message["params"]["requestId"]})
+                seen = "success" in body["body"]
+            elif message["method"] == "Network.responseReceived":
+                if "/account/info/" in message["params"]["response"]["url"]:
+                    asked = {message["params"]["requestId"]}
+            elif message["method"] == "Page.frameStartedLoading":
+                asked = set()
+    found["login"].append(time.perf_counter() - begin)
+    begin = time.perf_counter()
+    pid = driver.browser_pid
+    driver.execute_cdp_cmd("Browser.close", {})
+    import os
+    os.waitpid(pid, 0)
+    found["end"].append(time.perf_counter() - begin)
+    driver.service.process.kill(); driver.service.process.wait()
+print(json.dumps(found))
+"""
+
+
+class Watch:
+    """Collects the daemon's events with the time of their arrival."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        self._seen: list[tuple[float, dict[str, Any]]] = []
+        self._changed = threading.Condition()
+        client = ControlClient(daemon.state_dir / "control.sock")
+        threading.Thread(target=self._read, args=(client,), daemon=True).start()
+
+    def _read(self, client: ControlClient) -> None:
+        for event in client.watch(None):
+            with self._changed:
+                self._seen.append((time.perf_counter(), event))
+                self._changed.notify_all()
+
+    def wait(self, kind: str, since: float) -> float:
+        """Return when the first event of this kind came after `since`."""
+        with self._changed:
+            while True:
+                for at, event in self._seen:
+                    if at > since and event["type"].endswith(kind):
+                        return at
+                if not self._changed.wait(30):
+                    raise SystemExit(f"no {kind} came: {[event['type'] for _, event in self._seen]}")
+
+
+def _memory_of(pid: int) -> float:
+    """Return the megabytes that this process alone accounts for (its proportional share)."""
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:")) / 1000
+
+
+def main() -> None:
+    """Measure, and print each as a ratio to the bare script of the same run."""
+    print("sessions")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        simulator = Simulator(folder / "simulator")
+        url = f"{simulator.url}/?page=logged_in"
+        daemon = Daemon(
+            folder,
+            {
+                "session.user_data_master_dir": str(folder / "profiles"),
+                "session.tiktok_url": f"{simulator.url}/",
+            },
+        ).use_simulator(simulator)
+        master = folder / "profiles" / "master"
+        _make_profile(master)
+        try:
+            ours, end, memory = _ours(daemon, url)
+            bare = _bare(daemon, master, folder / "bare", url)
+        finally:
+            daemon.stop()
+            simulator.stop()
+    tell(
+        "command to login state, p50",
+        ours,
+        "ms",
+        floor=p50(bare["login"]) * 1000,
+        floor_name="bare script",
+        aim="≤ 1.15",
+    )
+    tell(
+        "window told to close to `ended`, p50",
+        end,
+        "ms",
+        floor=p50(bare["end"]) * 1000,
+        floor_name="browser exit",
+    )
+    for what, value in memory.items():
+        tell(what, value, "MB")
+
+
+def _make_profile(path: Path) -> None:
+    path.mkdir(parents=True, mode=0o700)
+    subprocess.run(
+        ["chromium", "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--password-store=basic",
+         "--disable-background-networking", f"--user-data-dir={path}", "--dump-dom", "about:blank"],
+        capture_output=True, timeout=60, check=True,
+    )  # fmt: skip
+
+
+def _ours(daemon: Daemon, url: str) -> tuple[float, float, dict[str, float]]:
+    daemon.start()
+    watch = Watch(daemon)
+    logins, ends, memory = [], [], {}
+    for turn in range(TURNS + 1):
+        begin = time.perf_counter()
+        reply = daemon.call("session/open", {"headless": True, "url": url}, id=f"bench-{turn}")
+        login = watch.wait("session.login_state", begin)
+        if not memory:
+            memory = _memory(daemon)
+        close = time.perf_counter()
+        daemon.call("session/close", {"session": reply["result"]["session"]})
+        end = watch.wait("session.ended", close)
+        if turn:  # the first one starts what the others share
+            logins.append((login - begin) * 1000)
+            ends.append((end - close) * 1000)
+    return p50(logins), p50(ends), memory
+
+
+def _memory(daemon: Daemon) -> dict[str, float]:
+    assert daemon.process is not None
+    children = psutil.Process(daemon.process.pid).children(recursive=True)
+    browser = [child for child in children if "chrom" in child.name()]
+    helpers = [child for child in children if child not in browser]
+    return {
+        "memory: the daemon": _memory_of(daemon.process.pid),
+        "memory: nursery and one worker": sum(_memory_of(child.pid) for child in helpers),
+        "memory: one browser": sum(_memory_of(child.pid) for child in browser),
+    }
+
+
+def _bare(daemon: Daemon, master: Path, scratch: Path, url: str) -> dict[str, list[float]]:
+    driver = next((daemon.state_dir / "browser").glob("chromedriver-*"))
+    scratch.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", BARE, str(driver), str(master), str(scratch), url, str(TURNS)],
+        capture_output=True, text=True, cwd=ROOT, timeout=300, check=False,
+    )  # fmt: skip
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    found: dict[str, list[float]] = json.loads(done.stdout)
+    return found
