@@ -8,12 +8,12 @@ from typing import Any
 from adapters.browser.devtools import BrowserLine, DevToolsError, DevToolsGone
 from adapters.browser.facts import Detection, no_answer
 from adapters.browser.settings import BrowserSettings
-from adapters.browser.tabs import LineTab
+from adapters.browser.tabs import Tab, TabBusy, TabGone
 from daemon.domain.login import Verdict
 from daemon.domain.session import Pictured
 
 _PICTURE_WITHIN_S = 5.0
-_VISIBLE_WITHIN_S = 0.5
+_VISIBLE = "() => ({state: document.visibilityState})"
 _QUALITY = 70
 _TABS_MAX = 20
 
@@ -31,12 +31,10 @@ def read_login(
     except (DevToolsError, DevToolsGone, KeyError):
         return no_answer("the browser opened no tab for the question")
     try:
-        session = str(line.call("Target.attachToTarget", {"targetId": target, "flatten": True})["sessionId"])
-        detection = Detection(
-            tab=LineTab(line, session), url=url, settings=settings, is_over=is_over, wait=wait
-        )
-        verdict = detection.run(lambda: line.tell("Page.navigate", {"url": url}, session=session))
-    except (DevToolsError, DevToolsGone, KeyError):
+        tab = Tab(line, target)
+        detection = Detection(tab=tab, url=url, settings=settings, is_over=is_over, wait=wait)
+        verdict = detection.run(lambda: tab.tell("Page.navigate", {"url": url}))
+    except TabGone:
         verdict = None
     finally:
         with contextlib.suppress(DevToolsError, DevToolsGone):
@@ -48,15 +46,25 @@ def read_login(
 def take_picture(line: BrowserLine, token: str) -> Pictured:
     """Take a picture of the tab that the person sees."""
     try:
-        tabs = line.call("Target.getTargets")["targetInfos"]
-        pages = [each["targetId"] for each in tabs if each.get("type") == "page"][:_TABS_MAX]
+        pages = [each["targetId"] for each in targets(line) if each.get("type") == "page"][:_TABS_MAX]
         if not pages:
             return Pictured(token=token, refusal="the browser has no page open")
         return Pictured(token=token, image=_picture(line, _seen(line, pages)))
-    except (DevToolsError, DevToolsGone, KeyError, ValueError):
+    except (DevToolsError, DevToolsGone, TabBusy, TabGone, KeyError, ValueError):
         return Pictured(token=token, refusal="the browser made no picture in time")
-    finally:
-        line.forget()
+
+
+def targets(line: BrowserLine) -> list[dict[str, Any]]:
+    """Return what the browser has open."""
+    return list(line.call("Target.getTargets")["targetInfos"])
+
+
+def address_of(line: BrowserLine, target: str) -> str:
+    """Return where a tab is, or is going to. Raises DevToolsGone."""
+    with contextlib.suppress(DevToolsError):
+        found = [str(each.get("url")) for each in targets(line) if each.get("targetId") == target]
+        return found[0] if found else ""
+    return ""
 
 
 def _own_tab(line: BrowserLine) -> str:
@@ -71,30 +79,15 @@ def _own_tab(line: BrowserLine) -> str:
 def _seen(line: BrowserLine, pages: list[str]) -> str:
     """Return the page that is in front, the first where none says so."""
     for page in pages if len(pages) > 1 else ():
-        with _attached(line, page) as session, contextlib.suppress(DevToolsError):
-            answer = line.call(
-                "Runtime.evaluate", {"expression": "document.visibilityState", "returnByValue": True},
-                session=session, within_s=_VISIBLE_WITHIN_S,
-            )  # fmt: skip
-            if answer.get("result", {}).get("value") == "visible":
+        with contextlib.closing(Tab(line, page)) as tab, contextlib.suppress(TabBusy):
+            if tab.look(_VISIBLE, {}).get("state") == "visible":
                 return page
     return pages[0]
 
 
 def _picture(line: BrowserLine, page: str) -> bytes:
-    with _attached(line, page) as session:
-        answer = line.call(
-            "Page.captureScreenshot", {"format": "jpeg", "quality": _QUALITY},
-            session=session, within_s=_PICTURE_WITHIN_S,
-        )  # fmt: skip
+    with contextlib.closing(Tab(line, page)) as tab:
+        answer = tab.call(
+            "Page.captureScreenshot", {"format": "jpeg", "quality": _QUALITY}, _PICTURE_WITHIN_S
+        )
     return base64.b64decode(answer["data"])
-
-
-@contextlib.contextmanager
-def _attached(line: BrowserLine, page: str) -> Any:
-    session = str(line.call("Target.attachToTarget", {"targetId": page, "flatten": True})["sessionId"])
-    try:
-        yield session
-    finally:
-        with contextlib.suppress(DevToolsError, DevToolsGone):
-            line.call("Target.detachFromTarget", {"sessionId": session})

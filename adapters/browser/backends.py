@@ -35,8 +35,9 @@ class StartAborted(Exception):
 class Leash:
     """Holds the chromedriver, so that another thread can end it and thereby any call that waits for it."""
 
-    def __init__(self) -> None:
+    def __init__(self, when_held: Callable[[], None] = lambda: None) -> None:
         self._lock = threading.Lock()
+        self._when_held = when_held
         self._process: subprocess.Popen[bytes] | None = None
         self._is_cut = False
 
@@ -46,6 +47,7 @@ class Leash:
             self._process = process
             if self._is_cut:
                 process.kill()
+        self._when_held()
 
     def cut(self) -> None:
         """Kill it, now or when it comes. From any thread."""
@@ -195,7 +197,6 @@ def _await_port(note: Path, process: "subprocess.Popen[bytes]", is_over: Callabl
 def _prepare(options: ChromiumOptions) -> None:
     options.page_load_strategy = "none"
     options.unhandled_prompt_behavior = "ignore"  # a dialog is the person's
-    options.set_capability("goog:loggingPrefs", {"performance": "ALL"})
     options._ignore_local_proxy = True  # noqa: SLF001 - its public setter warns; the driver is on this machine
 
 

@@ -65,9 +65,8 @@ class Detection:
         return verdict
 
     def _reload(self) -> None:
-        with contextlib.suppress(TabBusy):  # else look at what is there once more
-            self.tab.events()  # those of the page as it was
-            self.tab.call("Page.reload", {})
+        self.tab.events()  # those of the page as it was
+        self.tab.tell("Page.reload", {})
 
     def _round(self, frame: str, until: float) -> Verdict | None:
         """Look at one page load until it is judged."""
@@ -93,13 +92,12 @@ class Detection:
 
     def _look(self, view: NetworkView, before: LoginFacts) -> LoginFacts:
         """Return the facts as they are now; what could not be asked stays as it was. Raises TabGone."""
-        with contextlib.suppress(TabBusy):
-            view.feed(self.tab.events(), self.tab)
+        view.feed(self.tab.events(), self.tab)
         cookie = self._cookie(before.cookie)
-        try:
-            seen = self.tab.look(_PROBE, _argument(self.settings.markers))
-        except TabBusy:
-            seen = {}
+        seen: dict[str, Any] = {}
+        if view.page_status is not None:  # before, the page would answer only after its server has
+            with contextlib.suppress(TabBusy):
+                seen = self.tab.look(_PROBE, _argument(self.settings.markers))
         known = _page(seen, view, self._hosts(), self.settings.markers)
         return replace(
             before, **known, page_status=view.page_status, load_error=view.load_error, cookie=cookie,
@@ -133,7 +131,7 @@ def _page(
     if not seen and view.page_url:  # a dialog is open: at least the network knows where we are
         address = urlsplit(view.page_url)
         return _whereabouts(address.hostname or "", address.path, hosts, markers)
-    if seen.get("protocol") not in _WEB or view.page_status is None:
+    if seen.get("protocol") not in _WEB:
         return {}
     known = {key: seen[key] for key in ("is_complete", "dom_in", "dom_out", "challenge", "state_login")}
     return known | _whereabouts(seen["host"], seen["path"], hosts, markers)

@@ -1,9 +1,11 @@
 """The kinds of sessions: a clone on TikTok, a clone on any page, and the login into the profile itself."""
 
+import contextlib
 import os
 from abc import abstractmethod
 
 from adapters.browser import launching
+from adapters.browser.asking import address_of
 from adapters.browser.backends import BACKENDS, Driven, Launch, spawn, unsafe
 from adapters.browser.clocks import now, pause
 from adapters.browser.driver import ensure_patched
@@ -12,13 +14,13 @@ from adapters.browser.keyring import KeyringWatch
 from adapters.browser.lifecycle import Lifecycle, Over
 from adapters.browser.processes import browser_of
 from adapters.browser.running import NotOurs, RunningBrowser
-from adapters.browser.tabs import SeleniumTab
+from adapters.browser.tabs import Tab
 from adapters.browser.wrapper import ensure_wrapper
 from daemon.domain.errors import Code, Problem
 from daemon.domain.login import Login, Verdict, stays_open
 from daemon.domain.session import EndReason, LoginSeen, SessionKind, Started
 
-_DETECTION_SPARE_S = 2.0
+_ON_ITS_WAY_WITHIN_S = 2.0
 _UP_WITHIN_S = 3.0
 _LOOK_EVERY_S = 0.02
 _PORT_WARNING = "the browser's debugging port stays open on loopback: this system does not let tokd close it"
@@ -28,21 +30,24 @@ class DrivenLifecycle(Lifecycle):
     """A clone, started under a driver that goes away before the window is handed over."""
 
     @abstractmethod
-    def visit(self, driven: Driven) -> None:
-        """Go to the page. Raises Over where the window is not to be handed over."""
+    def visit(self, browser: RunningBrowser, driven: Driven, target: str) -> None:
+        """Go to the page in this tab. Raises Over where the window is not to be handed over."""
 
     def open(self) -> RunningBrowser:
         """Start, visit, detach."""
         driven = self.unblocked(self._start, self.job.until)
+        self.started()
         self.heed_interruption()
         browser = self._take(driven)
-        self.unblocked(lambda: self.visit(driven), self._visit_until())
+        target = self.unblocked(lambda: driven.driver.current_window_handle, self.job.until)
+        self.visit(browser, driven, target)
         self.heed_interruption()
         browser.detach(driven)
         return browser
 
-    def _visit_until(self) -> float:
-        return min(self.job.until, now() + self.settings.detection_timeout_s + _DETECTION_SPARE_S)
+    def navigate(self, driven: Driven) -> None:
+        """Begin to go to the session's page. Raises Over."""
+        self.unblocked(lambda: driven.driver.get(self.order.url), self.job.until)
 
     def _start(self) -> Driven:
         driver = self.job.driver
@@ -85,16 +90,17 @@ class DrivenLifecycle(Lifecycle):
 class TikTokLifecycle(DrivenLifecycle):
     """A clone on TikTok: the login state decides whether the window stays."""
 
-    def visit(self, driven: Driven) -> None:
+    def visit(self, browser: RunningBrowser, driven: Driven, target: str) -> None:
         """Read the login state."""
-        detection = Detection(
-            tab=SeleniumTab(driven.driver), url=self.order.url, settings=self.settings,
-            is_over=self.is_over, wait=pause, is_keyring_lost=KeyringWatch(self.place).is_lost,
-        )  # fmt: skip
-        verdict = detection.run(lambda: driven.driver.get(self.order.url))
+        with contextlib.closing(Tab(browser.connected, target)) as tab:
+            detection = Detection(
+                tab=tab, url=self.order.url, settings=self.settings, is_over=self.is_over, wait=pause,
+                is_keyring_lost=KeyringWatch(self.place).is_lost,
+            )  # fmt: skip
+            verdict = detection.run(lambda: self.navigate(driven))
         if verdict is None or verdict.login is not Login.LOGGED_IN:
             self.heed_interruption()
-        self._decide(verdict or no_answer("the driver did not answer in time"))
+        self._decide(verdict or no_answer("the session ended before there was an answer"))
 
     def _decide(self, verdict: Verdict) -> None:
         self.tell(LoginSeen(verdict))
@@ -109,9 +115,13 @@ class TikTokLifecycle(DrivenLifecycle):
 class PlainLifecycle(DrivenLifecycle):
     """A clone on any page; nothing is read."""
 
-    def visit(self, driven: Driven) -> None:
-        """Go there, and do not wait for it."""
-        driven.driver.get(self.order.url)
+    def visit(self, browser: RunningBrowser, driven: Driven, target: str) -> None:
+        """Go there, and do not wait for it: only until the browser is on its way, for the driver is killed then."""
+        before = address_of(browser.connected, target)
+        self.navigate(driven)
+        until = now() + _ON_ITS_WAY_WITHIN_S
+        while address_of(browser.connected, target) == before and not self.is_over() and now() < until:
+            pause(_LOOK_EVERY_S)
 
 
 class LoginLifecycle(Lifecycle):

@@ -4,6 +4,7 @@ A kind says how the window comes to be handed over. Watching it, ending it and t
 """
 
 import contextlib
+import os
 import select
 import traceback
 from abc import ABC, abstractmethod
@@ -19,7 +20,7 @@ from adapters.browser.facts import no_answer
 from adapters.browser.launching import last_words, trim_log
 from adapters.browser.letters import Check, Extend, Letter, Picture, Session
 from adapters.browser.mailbox import Mailbox
-from adapters.browser.processes import end_all
+from adapters.browser.processes import browser_of, end_all
 from adapters.browser.running import NotOurs, RunningBrowser
 from daemon.domain.errors import Code, Problem
 from daemon.domain.login import Verdict
@@ -57,7 +58,8 @@ class Lifecycle(ABC):
         self.settings = job.settings
         self.mailbox = mailbox
         self.tell = tell
-        self.leash = Leash()
+        self.leash = Leash(self._watch_start)
+        self._early: int | None = None
         self.browser: RunningBrowser | None = None
         self._deadline: float | None = None
         self._warn_at: float | None = None
@@ -72,13 +74,23 @@ class Lifecycle(ABC):
             browser = self.open()
             self._hand_over()
             self._watch(browser)
-        except Over as over:
-            self._finish(over)
-        except NotOurs as error:
-            self._finish(Over(EndReason.FAILED, Problem(Code.BROWSER_FAILED.value, str(error))))
         except Exception as error:  # noqa: BLE001 - whatever breaks, the browser must end and be told about
-            self._note(error)
-            self._finish(Over(EndReason.FAILED, self._failure(error)))
+            self._finish(self._over(error))
+
+    def _over(self, error: Exception) -> Over:
+        if isinstance(error, Over):
+            return error
+        if isinstance(error, NotOurs):
+            return Over(EndReason.FAILED, Problem(Code.BROWSER_FAILED.value, str(error)))
+        self._note(error)
+        try:
+            self.heed_interruption()  # what broke may have been broken by that
+        except Over as over:
+            return over
+        words = last_words(self.place) or type(error).__name__
+        return Over(
+            EndReason.FAILED, Problem(Code.BROWSER_FAILED.value, f"the browser did not start: {words}")
+        )
 
     # -- before the hand-over ----------------------------------------------------------------------------
 
@@ -90,6 +102,20 @@ class Lifecycle(ABC):
         except Exception:
             self.heed_interruption()
             raise
+
+    def _watch_start(self) -> None:
+        """Have the start aborted where the browser ends: its driver would look for it for a minute."""
+        pid = browser_of(self.place.user_data_dir, os.getpid())
+        if pid is not None and self._early is None:
+            self._early = os.pidfd_open(pid)
+            self.mailbox.watch(self._early)
+
+    def started(self) -> None:
+        """End that watch."""
+        self.mailbox.watch(None)
+        if self._early is not None:
+            os.close(self._early)
+            self._early = None
 
     def heed_interruption(self) -> None:
         """Raise Over where the session is to end before it is open."""
@@ -117,7 +143,6 @@ class Lifecycle(ABC):
     # -- while the person has it ---------------------------------------------------------------------------
 
     def _hand_over(self) -> None:
-        self.mailbox.is_late = False
         self._set_deadline(self.order.timeout_s)
         self.tell(HandedOver(self.order.timeout_s))
 
@@ -199,11 +224,6 @@ class Lifecycle(ABC):
         if not self.order.headless and not display.is_reachable(self.settings.display, self.settings.environ):
             return EndReason.DISPLAY_LOST
         return EndReason.CRASHED if status else EndReason.CLOSED_BY_USER
-
-    def _failure(self, error: Exception) -> Problem:
-        words = last_words(self.place)
-        told = f"the browser did not start: {words or type(error).__name__}"
-        return Problem(Code.BROWSER_FAILED.value, told)
 
     def _note(self, error: Exception) -> None:
         with contextlib.suppress(OSError), Path(self.place.folder, "worker.log").open("a") as file:

@@ -23,6 +23,7 @@ class Mailbox:
         self._letters: deque[Letter] = deque()
         self._lock = threading.Lock()
         self._guard: tuple[Callable[[], None], float] | None = None
+        self._watched: int | None = None
         self._nudge = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.is_orphaned = False  # the daemon is gone
@@ -60,14 +61,23 @@ class Mailbox:
             with self._lock:
                 self._guard = None
 
+    def watch(self, pidfd: int | None) -> None:
+        """Abort a guarded call, too, when this process ends; None: watch no more."""
+        with self._lock:
+            self._watched = pidfd
+        os.eventfd_write(self._nudge, 1)
+
     def _listen(self) -> None:
         while not self.is_orphaned:
-            ready = wait([self._line, self._nudge], self._patience())
+            watched = self._watched
+            ready = wait(
+                [self._line, self._nudge, *(() if watched is None else (watched,))], self._patience()
+            )
             with contextlib.suppress(BlockingIOError):
                 os.eventfd_read(self._nudge)
             if self._line in ready:
                 self._read()
-            self._look()
+            self._look(has_ended=watched is not None and watched in ready)
             if self._line in ready:
                 os.eventfd_write(self.wake, 1)
 
@@ -86,13 +96,15 @@ class Mailbox:
         else:
             self._letters.append(letter)
 
-    def _look(self) -> None:
+    def _look(self, *, has_ended: bool) -> None:
         with self._lock:
+            if has_ended:
+                self._watched = None
             if self._guard is None:
                 return
             abort, until = self._guard
             if now() >= until:
                 self.is_late = True
-            if self.is_interrupted:
+            if self.is_interrupted or has_ended:
                 self._guard = None
                 abort()

@@ -33,6 +33,7 @@ class NetworkView:
     info_login: bool | None = None
     username: str | None = None
     _document: str | None = None
+    _before: int | None = None
     _infos: set[str] = field(default_factory=set)
 
     def feed(self, events: list[Event], tab: Tab) -> None:
@@ -50,8 +51,9 @@ class NetworkView:
 
     def _begin(self, params: dict[str, Any]) -> None:
         if params.get("type") == "Document" and params.get("frameId") == self.frame:
-            self._document = params.get("requestId")
-            self.load_error = None
+            if params.get("requestId") != self._document:
+                self._before = self.page_status
+            self._document, self.page_status, self.load_error = params.get("requestId"), None, None
 
     def _respond(self, params: dict[str, Any]) -> None:
         response = params.get("response", {})
@@ -72,7 +74,11 @@ class NetworkView:
 
     def _fail(self, params: dict[str, Any]) -> None:
         error = str(params.get("errorText", "")) or "failed"
-        if params.get("requestId") == self._document and error != _ABORTED and not params.get("canceled"):
+        if params.get("requestId") != self._document:
+            return
+        if error == _ABORTED or params.get("canceled"):
+            self.page_status = self.page_status or self._before  # a download: the page stays
+        else:
             self.load_error = error[:100]
 
     def _read(self, params: dict[str, Any], tab: Tab) -> None:

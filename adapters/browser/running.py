@@ -50,6 +50,13 @@ class RunningBrowser:
             return False
         return str(holder) == f"{socket.gethostname()}-{self.pid}"
 
+    @property
+    def connected(self) -> BrowserLine:
+        """Return the line. Raises DevToolsGone before `connect`."""
+        if self.line is None:
+            raise DevToolsGone("not connected")
+        return self.line
+
     def check_arguments(self) -> None:
         """Make sure that it opened this profile and no other. Raises NotOurs."""
         if f"--user-data-dir={self.place.user_data_dir}" not in arguments_of(self.pid):

@@ -1,20 +1,16 @@
-"""A tab that can be asked and listened to: through chromedriver, or over the browser's own line."""
+"""A tab that can be asked and listened to, on the browser's own line.
 
+Not through chromedriver: reading its performance log evaluates a script in the page, and that waits for as long as the
+page's server does (measured: four times the client's timeout), so no deadline would hold.
+"""
+
+import contextlib
 import json
-from typing import Any, Protocol
-
-from selenium.common.exceptions import (
-    InvalidSessionIdException,
-    NoSuchWindowException,
-    WebDriverException,
-)
-from selenium.webdriver.chromium.webdriver import ChromiumDriver
-from selenium.webdriver.remote.command import Command
+from typing import Any
 
 from adapters.browser.devtools import BrowserLine, DevToolsError, DevToolsGone, Event
 
-_PERFORMANCE = {"type": "performance"}
-_SCRIPT_WITHIN_MS = 1500
+_SCRIPT_WITHIN_S = 1.5
 
 
 class TabBusy(Exception):
@@ -25,91 +21,40 @@ class TabGone(Exception):
     """Nothing will be learned any more."""
 
 
-class Tab(Protocol):
-    """What the facts are collected from. All raise TabBusy and TabGone."""
+class Tab:
+    """One tab, attached for as long as it is needed. All raise TabBusy and TabGone."""
 
-    def call(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
-        """Return the answer of a DevTools method."""
-
-    def look(self, function: str, argument: dict[str, Any]) -> dict[str, Any]:
-        """Return what a JavaScript function returns for this argument."""
-
-    def events(self) -> list[Event]:
-        """Return the Network events since the last time."""
-
-
-class SeleniumTab:
-    """The tab that chromedriver drives; its events stand in the performance log."""
-
-    def __init__(self, driver: ChromiumDriver) -> None:
-        self._driver = driver
-        self._target: str | None = None
-
-    def call(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
-        """Return the answer of a DevTools method."""
-        found: dict[str, Any] = self._try(lambda: self._driver.execute_cdp_cmd(method, params)) or {}
-        return found
-
-    def look(self, function: str, argument: dict[str, Any]) -> dict[str, Any]:
-        """Return what a JavaScript function returns for this argument."""
-        found = self._try(lambda: self._driver.execute_script(f"return ({function})(arguments[0])", argument))
-        if not isinstance(found, dict):
-            raise TabBusy("no object")
-        return found
-
-    def events(self) -> list[Event]:
-        """Return the Network events since the last time."""
-        target = self._own_target()
-        found: list[Event] = []
-        for entry in self._try(lambda: self._driver.execute(Command.GET_LOG, _PERFORMANCE))["value"]:
-            letter = json.loads(entry["message"])
-            if letter.get("webview") == target:
-                message = letter["message"]
-                found.append((message["method"], message.get("params", {})))
-        return found
-
-    def _own_target(self) -> str:
-        if self._target is None:
-            self._target = str(self._try(lambda: self._driver.current_window_handle))
-        return self._target
-
-    @staticmethod
-    def _try(ask: Any) -> Any:
-        try:
-            return ask()
-        except (NoSuchWindowException, InvalidSessionIdException) as error:
-            raise TabGone(type(error).__name__) from error
-        except WebDriverException as error:
-            raise TabBusy(type(error).__name__) from error
-        except Exception as error:  # urllib3's errors have no common parent with anything we may import
-            raise TabGone(type(error).__name__) from error
-
-
-class LineTab:
-    """A tab on the browser's own line."""
-
-    def __init__(self, line: BrowserLine, session: str) -> None:
+    def __init__(self, line: BrowserLine, target: str) -> None:
         self._line = line
-        self._session = session
+        try:
+            answer = line.call("Target.attachToTarget", {"targetId": target, "flatten": True})
+        except (DevToolsError, DevToolsGone) as error:
+            raise TabGone(str(error)) from error
+        self.session = str(answer["sessionId"])
 
-    def call(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
+    def call(self, method: str, params: dict[str, Any], within_s: float = 2.0) -> dict[str, Any]:
         """Return the answer of a DevTools method."""
         try:
-            return self._line.call(method, params, session=self._session)
+            return self._line.call(method, params, session=self.session, within_s=within_s)
         except DevToolsGone as error:
             raise TabGone(str(error)) from error
         except DevToolsError as error:
             raise TabBusy(str(error)) from error
 
+    def tell(self, method: str, params: dict[str, Any]) -> None:
+        """Call a method whose answer may be long in coming."""
+        try:
+            self._line.tell(method, params, session=self.session)
+        except DevToolsGone as error:
+            raise TabGone(str(error)) from error
+
     def look(self, function: str, argument: dict[str, Any]) -> dict[str, Any]:
         """Return what a JavaScript function returns for this argument."""
         answer = self.call(
             "Runtime.evaluate",
-            {
-                "expression": f"({function})({json.dumps(argument)})", "returnByValue": True,
-                "timeout": _SCRIPT_WITHIN_MS, "silent": True,
-            },
-        )  # fmt: skip
+            {"expression": f"({function})({json.dumps(argument)})", "returnByValue": True, "silent": True},
+            _SCRIPT_WITHIN_S,
+        )
         found = answer.get("result", {}).get("value")
         if not isinstance(found, dict):
             raise TabBusy("no object")
@@ -118,6 +63,12 @@ class LineTab:
     def events(self) -> list[Event]:
         """Return the Network events since the last time."""
         try:
-            return self._line.events(self._session)
+            return self._line.events(self.session)
         except DevToolsGone as error:
             raise TabGone(str(error)) from error
+
+    def close(self) -> None:
+        """Let go of it."""
+        with contextlib.suppress(DevToolsError, DevToolsGone):
+            self._line.call("Target.detachFromTarget", {"sessionId": self.session})
+        self._line.forget()

@@ -1,0 +1,431 @@
+"""Sessions in a real Chromium: opened, read, handed over, asked, closed. Both backends keep the same promises."""
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from daemon.domain.errors import Code, Rejected
+from daemon.domain.login import Doubt, Login
+from daemon.domain.session import (
+    BrowserEnded,
+    Closing,
+    EndingSoon,
+    EndReason,
+    HandedOver,
+    LoginSeen,
+    Pictured,
+    SessionKind,
+    Started,
+)  # fmt: skip
+from tests.integration import browser_stage
+from tests.integration.browser_stage import Pages, Screen, Stage, arguments_of, last_verdict
+from tests.waiting import wait_until
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    with browser_stage.site() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def other() -> Iterator[Pages]:
+    with browser_stage.pages() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def screen() -> Iterator[Screen]:
+    with browser_stage.screen() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def shown(url: str, screen: Screen) -> Iterator[Stage]:
+    """Windows on a private screen, by undetected-chromedriver."""
+    with browser_stage.set_stage(url, screen) as found:
+        yield found
+
+
+@pytest.fixture(scope="module", params=["undetected", "selenium"])
+def stage(url: str, request: pytest.FixtureRequest) -> Iterator[Stage]:
+    """No windows; each backend in turn."""
+    with browser_stage.set_stage(url, backend=request.param) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def bare(url: str) -> Iterator[Stage]:
+    """No windows, and the default backend: for what does not depend on it."""
+    with browser_stage.set_stage(url) as found:
+        yield found
+
+
+# -- the same for both backends ------------------------------------------------------------------------------
+
+
+def test_a_session_that_is_logged_in_is_handed_over(stage: Stage) -> None:
+    session = stage.open("logged_in")
+
+    session.opened()
+
+    assert [type(each) for each in session.news] == [Started, LoginSeen, HandedOver]
+    assert last_verdict(session).login is Login.LOGGED_IN
+    assert last_verdict(session).username == "demo_creator"
+    session.closed()
+
+
+def test_a_session_that_is_logged_out_closes_by_itself(stage: Stage) -> None:
+    session = stage.open("logged_out")
+
+    ended = session.ended()
+
+    assert [type(each) for each in session.news] == [Started, LoginSeen, Closing, BrowserEnded]
+    assert (ended.reason, ended.is_clean) == (EndReason.LOGGED_OUT, True)
+
+
+def test_a_command_closes_the_browser_cleanly(stage: Stage) -> None:
+    session = stage.open()
+    session.opened()
+
+    session.handle.close(EndReason.SHUTDOWN)
+
+    ended = session.ended()
+    assert session.all(Closing) == [Closing(EndReason.SHUTDOWN)]
+    assert (ended.reason, ended.exit_status, ended.is_clean) == (EndReason.SHUTDOWN, 0, True)
+
+
+def test_the_end_is_announced_and_comes_in_time(stage: Stage) -> None:
+    session = stage.open(timeout_s=1.5, ending_soon_s=1.0)
+
+    ended = session.ended()
+
+    told, closing = session.all(EndingSoon)[0], session.all(Closing)[0]
+    at = dict(zip([type(each) for each in session.news], session.times, strict=True))
+    assert told.seconds == pytest.approx(1.0, abs=0.15)
+    assert closing.reason is ended.reason is EndReason.TIMEOUT
+    assert at[Closing] - at[HandedOver] == pytest.approx(1.5, abs=0.3)
+
+
+def test_a_session_can_be_asked_for_its_login_state_again(stage: Stage) -> None:
+    session = stage.open()
+    session.opened()
+
+    session.handle.check("again")
+
+    seen = session.wait_for(LoginSeen, count=2)
+    assert seen.token == "again"
+    assert (seen.verdict.login, seen.verdict.username) == (Login.LOGGED_IN, "demo_creator")
+    session.closed()
+
+
+def test_a_picture_of_the_page_is_a_jpeg(stage: Stage) -> None:
+    session = stage.open()
+    session.opened()
+
+    session.handle.picture("p1")
+
+    found = session.wait_for(Pictured)
+    assert (found.token, found.refusal, found.image[:3]) == ("p1", None, b"\xff\xd8\xff")
+    session.closed()
+
+
+def test_the_debugging_port_is_closed_once_the_window_is_handed_over(stage: Stage) -> None:
+    session = stage.open()
+    pid = session.opened()
+    port = browser_stage.debug_port_of(pid, stage.places[-1])
+
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), 1)
+
+    session.closed()
+
+
+def test_no_driver_is_left_once_the_window_is_handed_over(stage: Stage) -> None:
+    session = stage.open()
+    session.opened()
+
+    found = browser_stage.descendants(os.getpid()).values()
+
+    assert [each for each in found if any("chromedriver" in part for part in each[:4])] == []
+    session.closed()
+
+
+def test_a_plain_session_opens_its_page_and_reads_nothing(stage: Stage, other: Pages) -> None:
+    session = stage.open(f"{other.url}/plain", kind=SessionKind.PLAIN)
+
+    session.opened()
+
+    wait_until(lambda: "/plain" in other.asked, 5)
+    assert session.all(LoginSeen) == []
+    session.closed()
+
+
+# -- what the verdict does -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("page", "doubt"),
+    [
+        pytest.param("neither", Doubt.NO_EVIDENCE, id="a page that tells nothing"),
+        pytest.param("challenge", Doubt.CHALLENGE, id="a challenge"),
+        pytest.param("500", Doubt.SERVER_ERROR, id="a server error"),
+        pytest.param("429", Doubt.RATE_LIMITED, id="too many requests"),
+        pytest.param("conflict", Doubt.CONFLICT, id="two sources that disagree"),
+        pytest.param("http://127.0.0.1:9/", Doubt.UNREACHABLE, id="a site that is down"),
+        pytest.param("slow&delay_ms=9000", Doubt.SLOW, id="a page that does not come"),
+    ],
+)
+def test_a_session_nobody_can_judge_is_closed_as_uncertain(bare: Stage, page: str, doubt: Doubt) -> None:
+    session = bare.open(page, detection_timeout_s=2.0)
+
+    ended = session.ended()
+
+    assert (last_verdict(session).reason, ended.reason) == (doubt, EndReason.UNCERTAIN)
+
+
+def test_an_uncertain_session_stays_open_where_that_is_wanted(bare: Stage) -> None:
+    session = bare.open("neither", detection_timeout_s=1.0, keep_uncertain=True)
+
+    session.opened()
+
+    assert last_verdict(session).login is Login.UNCERTAIN
+    session.closed()
+
+
+def test_a_logged_out_session_stays_open_where_no_login_is_required(bare: Stage) -> None:
+    session = bare.open("logged_out", require_login=False)
+
+    session.opened()
+
+    assert last_verdict(session).login is Login.LOGGED_OUT
+    session.closed()
+
+
+def test_a_shell_page_is_not_taken_for_logged_out(bare: Stage) -> None:
+    session = bare.open("skeleton&force=in&swap_ms=800")
+
+    seen = session.wait_for(LoginSeen)
+
+    assert seen.verdict.login is Login.LOGGED_IN
+    session.closed()
+
+
+def test_a_challenge_leaves_the_window_to_the_person(shown: Stage) -> None:
+    session = shown.open("challenge")
+
+    session.opened()
+
+    assert last_verdict(session).reason is Doubt.CHALLENGE
+    session.closed()
+
+
+def test_a_dialog_in_the_page_hinders_nobody(shown: Stage, other: Pages) -> None:
+    session = shown.open(f"{other.url}/alert_at_once", detection_timeout_s=2.0, keep_uncertain=True)
+
+    session.opened()
+
+    assert session.closed().reason is EndReason.CLOSED_BY_COMMAND
+
+
+def test_a_dialog_while_the_window_is_open_leaves_the_session_alone(shown: Stage, other: Pages) -> None:
+    session = shown.open(f"{other.url}/alert")
+    session.opened()
+
+    session.handle.check("a")
+    session.handle.picture("b")
+
+    assert session.wait_for(LoginSeen, count=2).token == "a"
+    assert session.wait_for(Pictured).token == "b"
+    assert session.closed().reason is EndReason.CLOSED_BY_COMMAND
+
+
+def test_a_question_leaves_the_persons_tabs_alone(shown: Stage, other: Pages) -> None:
+    session = shown.open()
+    session.opened()
+    before = windows(shown)
+
+    session.handle.check("a")
+    session.wait_for(LoginSeen, count=2)
+
+    assert windows(shown) == before
+    session.closed()
+
+
+def windows(stage: Stage) -> list[str]:
+    assert stage.screen is not None
+    return stage.screen.titles()
+
+
+def test_a_session_can_be_extended(bare: Stage) -> None:
+    session = bare.open(timeout_s=1.0, ending_soon_s=0.5)
+    session.wait_for(EndingSoon)
+
+    session.handle.extend(1.5)
+
+    again = session.wait_for(EndingSoon, count=2)
+    assert again.seconds == pytest.approx(0.5, abs=0.15)
+    assert session.ended().reason is EndReason.TIMEOUT
+    assert session.times[-1] - session.times[2] > 1.9
+
+
+# -- the login into the profile itself -----------------------------------------------------------------------
+
+
+def test_a_login_has_neither_driver_nor_debugging_port(bare: Stage) -> None:
+    session = bare.open("logged_out", kind=SessionKind.LOGIN)
+    pid = session.opened()
+
+    arguments = arguments_of(pid)
+    drivers = [each for each in browser_stage.descendants(os.getpid()).values() if "chromedriver" in each[0]]
+
+    assert [each for each in arguments if "debugging" in each or "automation" in each] == []
+    assert drivers == []
+    session.closed()
+
+
+def test_a_login_is_closed_without_losing_what_the_profile_learned(bare: Stage) -> None:
+    session = bare.open("logged_out", kind=SessionKind.LOGIN)
+    session.opened()
+    wait_until(lambda: Path(bare.places[-1].user_data_dir, "Default", "Cookies").exists())
+
+    ended = session.closed()
+
+    assert (ended.exit_status, ended.is_clean) == (0, True)
+
+
+def test_a_login_cannot_be_asked(bare: Stage) -> None:
+    session = bare.open("logged_out", kind=SessionKind.LOGIN)
+    session.opened()
+
+    session.handle.check("a")
+    session.handle.picture("b")
+
+    assert session.wait_for(LoginSeen).verdict.reason is Doubt.BROWSER
+    assert session.wait_for(Pictured).refusal
+    session.closed()
+
+
+# -- known beforehand ----------------------------------------------------------------------------------------
+
+
+def test_a_window_without_a_screen_is_refused_at_once(bare: Stage) -> None:
+    with pytest.raises(Rejected) as refused:
+        bare.browsers().check(bare.order(headless=False))
+
+    assert refused.value.code is Code.NO_DISPLAY
+
+
+def test_a_screen_that_is_dead_is_refused_and_not_named(bare: Stage) -> None:
+    with pytest.raises(Rejected) as refused:
+        bare.browsers(display=":4711").check(bare.order(headless=False))
+
+    assert refused.value.code is Code.NO_DISPLAY
+    assert "4711" not in refused.value.message
+
+
+def test_a_screen_that_lives_is_accepted(shown: Stage) -> None:
+    shown.browsers().check(shown.order())
+
+
+def test_a_browser_that_is_not_there_is_refused(bare: Stage) -> None:
+    with pytest.raises(Rejected) as refused:
+        bare.browsers(browser_path=Path("/nowhere/chromium")).check(bare.order())
+
+    assert refused.value.code is Code.NO_BROWSER
+    assert "apt install" in refused.value.message
+
+
+def test_a_driver_of_another_version_is_refused_with_both_versions(bare: Stage) -> None:
+    driver = bare.root / "chromedriver"
+    driver.write_text("#!/bin/sh\necho ChromeDriver 99.1.2.3 abc\n")
+    driver.chmod(0o700)
+
+    with pytest.raises(Rejected) as refused:
+        bare.browsers(driver_path=driver).check(bare.order())
+
+    assert refused.value.code is Code.DRIVER_MISMATCH
+    assert "99.1.2.3" in refused.value.message
+    assert bare.browsers()._programs.browser().version in refused.value.message
+
+
+@pytest.mark.parametrize("word", ["headless", "lang"])
+def test_a_path_that_the_driver_would_misread_is_refused(bare: Stage, word: str) -> None:
+    order = bare.order()
+    place = bare.place(order, user_data_dir=str(bare.root / f"my-{word}-clone"))
+
+    with pytest.raises(Rejected) as refused:
+        bare.browsers().open(order, place)
+
+    assert refused.value.code is Code.BROWSER_FAILED
+    assert word in refused.value.message
+
+
+# -- the browser itself --------------------------------------------------------------------------------------
+
+
+def test_the_browser_opens_exactly_the_sessions_profile(stage: Stage) -> None:
+    session = stage.open()
+
+    arguments = arguments_of(session.opened())
+
+    assert arguments.count(f"--user-data-dir={stage.places[-1].user_data_dir}") == 1
+    assert [each for each in arguments if each.startswith("--user-data-dir")][1:] == []
+    session.closed()
+
+
+def test_root_is_told_that_the_sandbox_is_off(bare: Stage) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("for root only; the other test is for everybody else")
+    session = bare.open()
+    session.opened()
+
+    started = session.all(Started)[0]
+
+    assert (started.is_sandboxed, len(started.warnings)) == (False, 1)
+    assert "sandbox" in started.warnings[0]
+    session.closed()
+
+
+def test_the_sandbox_is_on_for_everybody_but_root(url: str) -> None:
+    is_root = os.geteuid() == 0
+    other_user = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups") if is_root else ()
+
+    with browser_stage.owner(url, other_user) as (_, told):
+        lines = browser_stage.descendants(told["browser"])
+        renderers = [pid for pid, line in lines.items() if any("--type=renderer" in each for each in line)]
+        status = Path(f"/proc/{renderers[0]}/status").read_text()
+
+        assert told["started"] is True
+        assert "--no-sandbox" not in arguments_of(told["browser"])
+        assert "\nSeccomp:\t2\n" in status
+
+
+def test_settings_and_secrets_of_tokd_do_not_reach_the_browser(bare: Stage) -> None:
+    environ = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(bare.home),
+        "TOKD_MQTT__PASSWORD": "hunter2",
+        "SE_DEBUG": "1",
+    }
+    session = bare.open(environ=environ)
+
+    found = psutil.Process(session.opened()).environ()
+
+    assert [name for name in found if name.startswith(("TOKD_", "SE_"))] == []
+    session.closed()
+
+
+def test_a_proxy_is_used_and_told_to_nobody(bare: Stage) -> None:
+    session = bare.open(
+        proxy="http://127.0.0.1:9", browser_args=("--proxy-bypass-list=<-loopback>",), detection_timeout_s=1.0
+    )
+
+    session.ended()
+
+    assert "ERR_PROXY" in last_verdict(session).evidence[0]
+    assert "127.0.0.1:9" not in repr(session.news) + repr(bare.make_settings(proxy="http://127.0.0.1:9"))
