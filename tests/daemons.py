@@ -76,6 +76,7 @@ class Daemon:
             **(settings or {}),
         }
         self.options: tuple[str, ...] = ()  # of `tokd run`
+        self.environ: dict[str, str] = {}  # over that of the tests
         self.process: subprocess.Popen[bytes] | None = None
         self.log = folder / "daemon.log"
 
@@ -99,7 +100,7 @@ class Daemon:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "daemon", "run", *self.options],
-                cwd=self.folder, env=environ | {"PYTHONPATH": str(self.root)},
+                cwd=self.folder, env=environ | self.environ | {"PYTHONPATH": str(self.root)},
                 stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True,
             )  # fmt: skip
         if wait:

@@ -5,6 +5,7 @@ The person's own browser runs next to ours and must not be touched.
 
 import contextlib
 import os
+import re
 import select
 import signal
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from daemon.domain.session import Workplace
 _QUIET_PASSES = 3
 _PASS_S = 0.02
 _END_WITHIN_S = 10.0
+_BEFORE_SWITCH = re.compile(r" (?=--)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +68,17 @@ def pids() -> Iterator[int]:
 
 
 def arguments_of(pid: int) -> tuple[str, ...]:
-    """Return the command line; empty for a process that is gone, a zombie, or one of the kernel's."""
+    """Return the command line; empty for a process that is gone, a zombie, or one of the kernel's.
+
+    Where DBUS_SESSION_BUS_ADDRESS is set, as on every desktop, Chromium writes its arguments anew as one text with
+    spaces between them. Its switches can be told apart even so.
+    """
     try:
-        text = Path(f"/proc/{pid}/cmdline").read_bytes()
+        text = os.fsdecode(Path(f"/proc/{pid}/cmdline").read_bytes()).rstrip("\0")
     except OSError:
         return ()
-    return tuple(os.fsdecode(text).rstrip("\0").split("\0")) if text else ()
+    words = tuple(text.split("\0")) if text else ()
+    return tuple(_BEFORE_SWITCH.split(text)) if len(words) == 1 else words
 
 
 def parent_of(pid: int) -> int:
