@@ -11,7 +11,7 @@ from daemon.cli.narration import end_of, is_good_end, kind_of, login_in_short
 from daemon.cli.output import as_size, print_json, print_table, say
 from daemon.cli.sessions import Lasting, Session, Url, order_of
 from daemon.cli.story import Story, tell_step
-from daemon.cli.times import local_time
+from daemon.cli.times import local_hour, local_time
 from daemon.domain.events import EventType
 
 profiles = typer.Typer(help="Browser profiles: see them, log in, keep a clone.", no_args_is_help=True)
@@ -73,17 +73,25 @@ def login(
         reply = exchange(
             ctx, "profiles/login", order, lambda _status: story.until_open(tell), timeout_s=LONG_S
         )
-        conclude(reply, as_json=as_json)
+        result = conclude(reply, as_json=as_json)
+        if result is not None:
+            say(f"the window is open until {local_hour(result['ends_at'])}", error=True)
         story.session = reply["result"]["session"]
         event = story.until_end(tell)
     except KeyboardInterrupt:
         event = _close(ctx, story)
     if as_json:
         print_json(event)
+    else:
+        _show_login(event["data"])
     if not is_good_end(event["data"]):
         raise typer.Exit(FAILED)
-    if not as_json:
-        say(f"next: tokd session open --profile {event['data']['profile']}")
+
+
+def _show_login(data: dict[str, Any]) -> None:
+    say(f"the session {end_of(data)}")
+    if is_good_end(data):
+        say(f"next: tokd session open --profile {data['profile']}")
 
 
 def _tell_login(event: dict[str, Any]) -> None:

@@ -65,12 +65,17 @@ def open_session(
     order = order_of(args, command_id)
     story = Story(invocation_of(ctx).client(), order["id"]) if wait or not as_json else None
     follow = None if as_json or story is None else lambda _status: story.until_open(tell_step)
-    reply = exchange(ctx, "session/open", order, follow, timeout_s=LONG_S)
-    result = conclude(reply, as_json=as_json)
-    if result is not None:
-        _show_open(result)
-    if wait and story is not None:
-        _stay(ctx, story, reply, as_json=as_json)
+    try:
+        reply = exchange(ctx, "session/open", order, follow, timeout_s=LONG_S)
+        result = conclude(reply, as_json=as_json)
+        if result is not None:
+            _show_open(result)
+        if wait and story is not None:
+            _stay(ctx, story, reply, as_json=as_json)
+    except KeyboardInterrupt:
+        named = f" {story.session}" if story is not None and story.session else ""
+        say(f"the session goes on; `tokd session close{named}` closes it", error=True)
+        raise
 
 
 def order_of(args: dict[str, Any], command_id: str | None) -> dict[str, Any]:
@@ -83,20 +88,13 @@ def _show_open(result: dict[str, Any]) -> None:
     what = "it is open, without a window," if result.get("headless") else "the window is open"
     until = f" until {local_hour(result['ends_at'])}" if result.get("ends_at") else ""
     say(f"session {result['session']}: {what}{until}")
-    for warning in result.get("warnings") or ():
-        say(f"note: {warning}", error=True, style="yellow")
 
 
 def _stay(ctx: typer.Context, story: Story, reply: dict[str, Any], *, as_json: bool) -> None:
     story.session = reply["result"]["session"]
     # An order that was given before may have opened a session that ended long ago.
     past = find(invocation_of(ctx).client(), [story.session], ended=True) if reply.get("replayed") else []
-    try:
-        event = {"data": past[0]} if past else story.until_end(_tell_nothing if as_json else tell_step)
-    except KeyboardInterrupt:
-        if not as_json:
-            say(f"it stays open; `tokd session close {story.session}` closes it", error=True)
-        raise
+    event = {"data": past[0]} if past else story.until_end(_tell_nothing if as_json else tell_step)
     if as_json:
         print_json(past[0] if past else event)
     else:

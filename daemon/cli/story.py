@@ -34,12 +34,12 @@ class Story:
         self._after = int(ask_quietly(client, "events/replay", {"after": _BEYOND, "limit": 1})["latest"])
 
     def until_open(self, tell: Tell) -> None:
-        """Hand each event over until the window is open, or all is over."""
+        """Hand each event over until the window is open, or all is over: these two are the reply's to tell."""
         if not self._is_open:
             self._read(tell, {OPENED, ENDED})
 
     def until_end(self, tell: Tell) -> dict[str, Any]:
-        """Hand each event over; return the last one."""
+        """Hand each event over but the last, which is returned."""
         if self.end is None:
             self._read(tell, {ENDED})
         assert self.end is not None
@@ -54,9 +54,9 @@ class Story:
             self._is_open = self._is_open or kind in {OPENED, ENDED}
             if kind == ENDED:
                 self.end = event
-            tell(event)
             if kind in last:
                 return
+            tell(event)
 
     def _is_ours(self, event: dict[str, Any]) -> bool:
         data = event.get("data") or {}
