@@ -31,7 +31,7 @@ VIEW = {
     "session": ID, "kind": "tiktok", "profile": "master", "state": "open", "headless": False, "login": LOGGED_IN,
     "ends_at": ENDS_AT,
 }  # fmt: skip
-ENDED = {"reason": "closed_by_user", "seconds": 12.4, "profile": "master"}
+ENDED: dict[str, Any] = {"reason": "closed_by_user", "seconds": 12.4, "profile": "master"}
 Tokd = Callable[..., Result]
 Bodies = list[dict[str, Any]]
 
@@ -428,7 +428,11 @@ def test_ctrl_c_in_a_login_closes_the_window_cleanly_first(script: Script, stage
 
 
 def test_promote_says_where_the_old_profile_is(tokd: Tokd, script: Script) -> None:
-    end = {"promoted_to": "shop", "backup": "/data/backups/shop-1", "reason": "closed_by_command"}
+    end: dict[str, Any] = {
+        "promoted_to": "shop",
+        "backup": "/data/backups/shop-1",
+        "reason": "closed_by_command",
+    }
     script.on("profiles/promote", done(session=ID, state="closing"), events=(("ended", end),))
 
     found = tokd("profile", "promote")
@@ -441,7 +445,7 @@ def test_promote_says_where_the_old_profile_is(tokd: Tokd, script: Script) -> No
 
 
 def test_promote_says_why_the_profile_stays(tokd: Tokd, script: Script) -> None:
-    end = {"promotion_error": "profile 'shop' has changed", "reason": "closed_by_command"}
+    end: dict[str, Any] = {"promotion_error": "profile 'shop' has changed", "reason": "closed_by_command"}
     script.on("profiles/promote", done(session=ID, state="closing"), events=(("ended", end),))
 
     found = tokd("profile", "promote")
