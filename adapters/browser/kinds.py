@@ -149,7 +149,7 @@ class LoginLifecycle(Lifecycle):
 
     def _wait_until_up(self, browser: RunningBrowser) -> None:
         enough = now() + _UP_WITHIN_S
-        while not browser.owns_profile and now() < enough:
+        while not (browser.owns_profile and browser.heeds_interrupt) and now() < enough:
             if browser.is_gone:
                 words = launching.last_words(self.place) or "it ended at once; is the profile open elsewhere?"
                 raise Over(

@@ -57,6 +57,15 @@ class RunningBrowser:
             raise DevToolsGone("not connected")
         return self.line
 
+    @property
+    def heeds_interrupt(self) -> bool:
+        """Tell whether it would close when interrupted. In its first moments it would just die of it."""
+        with contextlib.suppress(OSError):
+            for line in Path(f"/proc/{self.pid}/status").read_text(encoding="ascii", errors="replace").splitlines():
+                if line.startswith("SigCgt:"):
+                    return bool(int(line.split()[1], 16) >> (signal.SIGINT - 1) & 1)
+        return False
+
     def check_arguments(self) -> None:
         """Make sure that it opened this profile and no other. Raises NotOurs."""
         if f"--user-data-dir={self.place.user_data_dir}" not in arguments_of(self.pid):

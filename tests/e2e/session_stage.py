@@ -288,7 +288,8 @@ def carriers(folder: Path) -> dict[int, str]:
 def make_profile(folder: Path, url: str, cookies: dict[str, str]) -> Path:
     """Let a real Chromium make a profile that has visited the site and keeps these cookies; its name is not ASCII."""
     with Chromium(folder, folder.parent / "t", url) as browser:
-        port, path = (folder / "DevToolsActivePort").read_text().splitlines()
+        note = folder / "DevToolsActivePort"
+        port, path = wait_until(lambda: len(told := note.read_text().splitlines()) == 2 and told)
         line = websocket.create_connection(f"ws://127.0.0.1:{port}{path}", suppress_origin=True, timeout=10)
         expires = time.time() + 86_400
         wanted = [{"name": n, "value": v, "url": url, "expires": expires} for n, v in cookies.items()]

@@ -1,0 +1,255 @@
+"""The first day with sessions, as a person has it: a screen, real key presses, the command line, and MQTT beside it."""
+
+import json
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
+
+import pytest
+
+from tests.brokers import Broker
+from tests.daemons import Caller
+from tests.e2e.session_stage import SessionStage, caller_at, sessions
+from tests.integration import browser_stage
+from tests.integration.browser_stage import Screen
+from tests.waiting import wait_until
+
+
+@pytest.fixture(scope="module")
+def screen() -> Iterator[Screen]:
+    with browser_stage.screen() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    found = Broker(tmp_path_factory.mktemp("broker"))
+    found.start()
+    yield found
+    found.close()
+
+
+@dataclass
+class Visit:
+    """One session of the journey: what the command line said, and what came over MQTT."""
+
+    said: CompletedProcess[str]
+    session: str
+    alive: list[bool] = field(default_factory=list)
+    retained: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass
+class Journey:
+    """All that happened, in its order."""
+
+    stage: SessionStage
+    caller: Caller
+    login: CompletedProcess[str]
+    visit: Visit
+    guest: Visit
+    profile: dict[str, Any]
+
+    def kinds(self, session: str) -> list[str]:
+        events = self.events(session)
+        return [event["type"].removeprefix("dev.tokd.session.") for event in events]
+
+    def events(self, session: str) -> list[dict[str, Any]]:
+        return [event for event in self.caller.events() if event.get("subject") == f"session/{session}"]
+
+    def end(self, session: str) -> dict[str, Any]:
+        data: dict[str, Any] = self.events(session)[-1]["data"]
+        return data
+
+
+@pytest.fixture(scope="module")
+def journey(screen: Screen, broker: Broker) -> Iterator[Journey]:
+    """tokd run --simulate; log in; open, look, close; log out on the site's side; open again."""
+    with sessions("", None, screen, broker=broker, start=False, headless="false") as stage:
+        stage.daemon.options = ("--simulate",)
+        stage.daemon.settings["session.tiktok_url"] = (
+            "https://www.tiktok.com/"  # the default: --simulate changes it
+        )
+        stage.daemon.settings["session.login_negative_grace"] = "2"
+        stage.daemon.start()
+        port = int((stage.daemon.state_dir / "simulator" / "port").read_text())
+        stage.site = f"http://127.0.0.1:{port}"
+        caller = caller_at(broker)
+        login = log_in(stage, caller)
+        visit = look(stage, caller)
+        profile = latest(caller, "state/profile/master")
+        revoke(stage)
+        said = stage.tokd("session", "open")
+        guest = Visit(said, newest(caller))
+        wait_until(lambda: any_of(caller, guest.session, "ended"), 10)
+        wait_until(lambda: latest(caller, f"state/session/{guest.session}") == {}, 10)
+        yield Journey(stage, caller, login, visit, guest, profile)
+        caller.close()
+
+
+def log_in(stage: SessionStage, caller: Caller) -> CompletedProcess[str]:
+    with stage.tokd_running("profile", "login", "master") as process:
+        session = wait_until(lambda: newest(caller, "opened"), 20)
+        stage.type_login()
+        stage.close_window(session)
+        out, _ = process.communicate(timeout=10)
+        return CompletedProcess((), process.returncode, out)
+
+
+def look(stage: SessionStage, caller: Caller) -> Visit:
+    said = stage.tokd("session", "open")
+    visit = Visit(said, wait_until(lambda: newest(caller, "opened")))
+    visit.alive.append(bool(stage.hands().titles()))
+    visit.retained.append(retained(stage, visit.session))
+    stage.close_window(visit.session)
+    visit.alive.append(bool(stage.hands().titles()))
+    wait_until(lambda: latest(caller, f"state/session/{visit.session}") == {}, 10)
+    visit.retained.append(retained(stage, visit.session))
+    return visit
+
+
+def revoke(stage: SessionStage) -> None:
+    """Let the site forget the login, as it does when a person logs out everywhere."""
+    request = urllib.request.Request(
+        f"{stage.site}/_simulator/site/revoke", b'{"user": "demo"}', {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        assert json.load(answer)["revoked"] >= 1
+
+
+def any_of(caller: Caller, session: str, kind: str) -> bool:
+    return any(
+        event["type"] == f"dev.tokd.session.{kind}" and event["data"]["session"] == session
+        for event in caller.events()
+    )
+
+
+def newest(caller: Caller, kind: str = "requested") -> str:
+    """Return the last session that has told this."""
+    found = [e["data"]["session"] for e in caller.events() if e["type"] == f"dev.tokd.session.{kind}"]
+    return str(found[-1]) if found else ""
+
+
+def latest(caller: Caller, topic: str) -> dict[str, Any]:
+    """Return the last message on a topic, nothing where it was cleared."""
+    found = [payload for told, payload, _ in list(caller.messages) if told == f"{caller.prefix}/{topic}"]
+    assert found, f"nothing on {topic}"
+    return dict(json.loads(found[-1])) if found[-1] else {}
+
+
+def retained(stage: SessionStage, session: str) -> dict[str, Any]:
+    """Return what a newcomer is told about a session."""
+    newcomer = Caller(int(stage.daemon.settings["mqtt.port"]), "newcomer")
+    try:
+        wait_until(lambda: any(topic.endswith("/availability") for topic, _, _ in list(newcomer.messages)))
+        found = [
+            payload
+            for topic, payload, is_retained in list(newcomer.messages)
+            if topic.endswith(f"/state/session/{session}") and is_retained
+        ]
+        return dict(json.loads(found[-1])) if found else {}
+    finally:
+        newcomer.close()
+
+
+# -- logging in ----------------------------------------------------------------------------------------------
+
+
+def test_a_login_ends_when_its_window_is_closed(journey: Journey) -> None:
+    assert "ended (closed_by_user)" in journey.login.stdout
+
+
+def test_a_login_that_was_closed_is_a_success(journey: Journey) -> None:
+    assert journey.login.returncode == 0
+
+
+def test_a_login_tells_what_to_do_next(journey: Journey) -> None:
+    assert "tokd session open --profile master" in journey.login.stdout
+
+
+def test_a_login_makes_the_profile(journey: Journey) -> None:
+    assert Path(journey.stage.master, "Default", "Cookies").is_file()
+
+
+# -- logged in -----------------------------------------------------------------------------------------------
+
+
+def test_a_session_finds_the_login_of_the_profile(journey: Journey) -> None:
+    assert "logged in as demo" in journey.visit.said.stdout
+
+
+def test_opening_is_a_success(journey: Journey) -> None:
+    assert journey.visit.said.returncode == 0
+
+
+def test_the_window_stays_until_it_is_closed(journey: Journey) -> None:
+    assert journey.visit.alive == [True, False]
+
+
+def test_a_key_that_closes_the_window_ends_the_session(journey: Journey) -> None:
+    end = journey.end(journey.visit.session)
+
+    assert (end["reason"], end["exit_status"]) == ("closed_by_user", 0)
+
+
+def test_the_events_come_in_their_order(journey: Journey) -> None:
+    assert journey.kinds(journey.visit.session) == ["requested", "started", "login_state", "opened", "ended"]
+
+
+def test_a_newcomer_is_told_of_the_open_session(journey: Journey) -> None:
+    told = journey.visit.retained[0]
+
+    assert (told["state"], told["profile"], told["login"]["state"]) == ("open", "master", "logged_in")
+
+
+def test_a_newcomer_is_not_told_of_a_session_that_is_over(journey: Journey) -> None:
+    assert journey.visit.retained[1] == {}
+
+
+def test_the_state_of_the_profile_tells_its_login(journey: Journey) -> None:
+    login = journey.profile["login"]
+
+    assert (login["state"], login["username"], journey.profile["account"]) == (
+        "logged_in", "demo_creator", "demo",
+    )  # fmt: skip
+
+
+# -- logged out ----------------------------------------------------------------------------------------------
+
+
+def test_a_logged_out_session_closes_by_itself(journey: Journey) -> None:
+    assert journey.end(journey.guest.session)["reason"] == "logged_out"
+
+
+def test_a_logged_out_session_is_never_handed_over(journey: Journey) -> None:
+    assert journey.kinds(journey.guest.session) == ["requested", "started", "login_state", "ended"]
+
+
+def test_a_logged_out_session_says_how_to_log_in(journey: Journey) -> None:
+    assert "tokd profile login master" in journey.guest.said.stdout
+
+
+def test_a_logged_out_session_is_a_failure(journey: Journey) -> None:
+    assert journey.guest.said.returncode != 0
+
+
+def test_the_state_of_the_profile_tells_that_it_is_logged_out(journey: Journey) -> None:
+    assert latest(journey.caller, "state/profile/master")["login"]["state"] == "logged_out"
+
+
+# -- afterwards ----------------------------------------------------------------------------------------------
+
+
+def test_the_journey_leaves_no_clone(journey: Journey) -> None:
+    assert journey.stage.clone_files() == []
+
+
+def test_the_journey_leaves_nothing_in_the_temp_folder(journey: Journey) -> None:
+    assert journey.stage.temp_files() == []
+
+
+def test_the_journey_leaves_no_browser(journey: Journey) -> None:
+    assert [line for line in journey.stage.left().values() if "--user-data-dir" in line] == []

@@ -1,0 +1,301 @@
+"""What sessions do to a profile: nothing, unless the person logs in to it or keeps a clone as one."""
+
+import socket
+import sqlite3
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.session_stage import NAME, SessionStage, sessions
+from tests.integration import browser_stage
+from tests.integration.browser_stage import Screen
+from tests.profiles import fingerprint
+from tests.waiting import wait_until
+
+
+@pytest.fixture(scope="module")
+def screen() -> Iterator[Screen]:
+    with browser_stage.screen() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def stage(site: str, logged_in: Path, screen: Screen) -> Iterator[SessionStage]:
+    with sessions(site, logged_in, screen, ending_soon_s="0") as found:
+        yield found
+
+
+@pytest.fixture
+def master(stage: SessionStage, logged_in: Path) -> Path:
+    """A fresh profile."""
+    return stage.have(logged_in)
+
+
+@pytest.fixture
+def guest(stage: SessionStage, logged_out: Path) -> str:
+    """The name of a fresh profile that is logged out."""
+    stage.have(logged_out, "guest")
+    return "guest"
+
+
+# -- left alone ----------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Three:
+    """Three sessions on one profile, one after the other."""
+
+    before: str
+    after: str
+    preferences: bytes
+    verdicts: list[dict[str, Any]]
+    temp: list[str]
+    clones: list[str]
+
+
+@pytest.fixture(scope="module")
+def three(stage: SessionStage, logged_in: Path) -> Three:
+    master = stage.have(logged_in)
+    before, found = fingerprint(master), []
+    for _ in range(3):
+        found.append(stage.opened())
+        stage.close(found[-1])
+    return Three(
+        before, fingerprint(master), (master / "Default" / "Preferences").read_bytes(),
+        [stage.verdict(each) for each in found], stage.temp_files(), stage.clone_files(),
+    )  # fmt: skip
+
+
+def test_every_byte_mode_and_time_of_a_profile_is_the_same_after_its_sessions(three: Three) -> None:
+    assert three.after == three.before
+
+
+def test_one_login_is_enough_for_many_sessions(three: Three) -> None:
+    assert [verdict["state"] for verdict in three.verdicts] == ["logged_in"] * 3
+
+
+def test_a_name_that_is_not_ascii_stays_as_it_is_in_the_profile(three: Three, logged_in: Path) -> None:
+    assert NAME.encode() in three.preferences
+    assert three.preferences == (logged_in / "Default" / "Preferences").read_bytes()
+
+
+def test_sessions_leave_nothing_in_the_temp_folder(three: Three) -> None:
+    assert three.temp == []
+
+
+def test_sessions_leave_no_clone(three: Three) -> None:
+    assert three.clones == []
+
+
+def test_a_crashed_session_leaves_the_profile_alone(stage: SessionStage, master: Path) -> None:
+    before = fingerprint(master)
+    session = stage.opened()
+
+    subprocess.run(["kill", "-9", str(stage.browser(session))], check=True)
+
+    stage.end_of(session)
+    assert fingerprint(master) == before
+
+
+# -- locks ---------------------------------------------------------------------------------------------------
+
+
+def test_locks_of_a_dead_browser_in_the_profile_hinder_nobody(stage: SessionStage, master: Path) -> None:
+    gone = subprocess.run(["sh", "-c", "echo $$"], capture_output=True, text=True, check=True).stdout.strip()
+    (master / "SingletonLock").symlink_to(f"{socket.gethostname()}-{gone}")
+    (master / "SingletonCookie").symlink_to("1234567890")
+    (master / "SingletonSocket").symlink_to("/tmp/org.chromium.Chromium.none/SingletonSocket")
+
+    session = stage.opened()
+
+    assert stage.close(session)["reason"] == "closed_by_command"
+
+
+@dataclass
+class Held:
+    """What came of two orders while the profile's own window was open."""
+
+    opening: dict[str, Any]
+    opening_s: float
+    login: dict[str, Any]
+    login_s: float
+    end: dict[str, Any]
+    after: str
+
+
+@pytest.fixture(scope="module")
+def held(stage: SessionStage, logged_in: Path) -> Held:
+    stage.have(logged_in)
+    session = stage.log_in()
+    opening, opening_s = timed(stage.open)
+    login, login_s = timed(lambda: stage.daemon.call("profiles/login", {"profile": "master"}))
+    end = stage.close(session)
+    again = stage.opened()
+    return Held(opening, opening_s, login, login_s, end, stage.close(again)["reason"])
+
+
+def timed(call: Any) -> tuple[dict[str, Any], float]:
+    began = time.monotonic()
+    return call(), time.monotonic() - began
+
+
+def test_a_profile_whose_own_window_is_open_is_not_cloned(held: Held) -> None:
+    assert (held.opening["status"], held.opening["error"]["code"]) == ("rejected", "user_data_locked")
+
+
+def test_the_refusal_of_a_clone_is_quick(held: Held) -> None:
+    assert held.opening_s < 1
+
+
+def test_a_profile_has_one_window_of_its_own(held: Held) -> None:
+    assert (held.login["status"], held.login["error"]["code"]) == ("rejected", "user_data_locked")
+
+
+def test_the_refusal_of_a_second_window_is_quick(held: Held) -> None:
+    assert held.login_s < 1
+
+
+def test_the_refusal_leaves_the_first_window_alone(held: Held) -> None:
+    assert (held.end["reason"], held.end["exit_status"]) == ("closed_by_command", 0)
+
+
+def test_a_profile_can_be_cloned_as_soon_as_its_window_is_closed(held: Held) -> None:
+    assert held.after == "closed_by_command"
+
+
+# -- refusals ------------------------------------------------------------------------------------------------
+
+
+def test_a_profile_that_is_not_there_is_refused_with_the_command_that_makes_it(stage: SessionStage) -> None:
+    reply = stage.open(profile="nobody")
+
+    assert reply["error"]["code"] == "no_such_profile"
+    assert "`tokd profile login nobody`" in reply["error"]["message"]
+
+
+def test_cookies_of_the_keyring_are_not_opened_without_it(stage: SessionStage, master: Path) -> None:
+    with sqlite3.connect(master / "Default" / "Cookies") as database:
+        database.execute("UPDATE cookies SET encrypted_value = CAST('v11' || 'x' AS BLOB)")
+    database.close()
+
+    reply = stage.open(id="v11")
+
+    assert (reply["status"], reply["error"]["code"]) == ("rejected", "keyring_unreachable")
+    session = stage.newest("v11")
+    assert session is not None
+    assert stage.kinds(session) == ["requested", "ended"]  # and no word of a login state
+
+
+# -- keeping a clone -----------------------------------------------------------------------------------------
+
+
+@dataclass
+class Promoted:
+    """A guest's session in which the person logged in, kept as the profile; and the next session."""
+
+    end: dict[str, Any]
+    old: str
+    backup: str
+    verdict: dict[str, Any]
+    name: bytes
+
+
+@pytest.fixture(scope="module")
+def promoted(stage: SessionStage, logged_out: Path) -> Promoted:
+    master = stage.have(logged_out)
+    old = fingerprint(master)
+    session = stage.opened(headless=False, require_login=False)
+    stage.type_login()
+    stage.daemon.call("profiles/promote", {"session": session})
+    end = stage.end_of(session)
+    again = stage.opened()
+    stage.close(again)
+    preferences = (master / "Default" / "Preferences").read_bytes()
+    return Promoted(end, old, fingerprint(Path(end["backup"])), stage.verdict(again), preferences)
+
+
+def test_a_clone_can_become_the_profile(promoted: Promoted) -> None:
+    assert promoted.end["promoted_to"] == "master"
+
+
+def test_the_session_after_a_promotion_is_logged_in(promoted: Promoted) -> None:
+    assert (promoted.verdict["state"], promoted.verdict["username"]) == ("logged_in", "demo_creator")
+
+
+def test_the_old_profile_is_kept_whole(promoted: Promoted) -> None:
+    assert promoted.backup == promoted.old
+
+
+def test_a_profile_that_has_changed_is_not_replaced(stage: SessionStage, master: Path) -> None:
+    session = stage.opened()
+    (master / "Default" / "Preferences").write_text("{}")
+    changed = fingerprint(master)
+
+    stage.daemon.call("profiles/promote", {"session": session})
+
+    end = stage.end_of(session)
+    assert "has changed" in end["promotion_error"]
+    assert fingerprint(master) == changed
+
+
+def test_a_crashed_session_is_not_promoted(stage: SessionStage, master: Path) -> None:
+    before = fingerprint(master)
+    session = stage.opened()
+    subprocess.run(["kill", "-STOP", str(stage.browser(session))], check=True)
+
+    stage.daemon.call("profiles/promote", {"session": session})
+
+    end = stage.end_of(session, 20)
+    assert "did not close cleanly" in end["promotion_error"]
+    assert fingerprint(master) == before
+
+
+# -- the daemon dies while the profile's own window is open --------------------------------------------------
+
+
+@dataclass
+class Bereft:
+    """A profile whose window was open when the daemon was killed."""
+
+    ends: list[dict[str, Any]]
+    locked: bool
+    verdict: dict[str, Any]
+    again: str
+
+
+@pytest.fixture(scope="module")
+def bereft(site: str, screen: Screen, logged_out: Path) -> Iterator[Bereft]:
+    """The person logs in, the daemon is killed, and started again."""
+    with sessions(site, logged_out, screen) as stage:
+        session = stage.log_in()
+        stage.type_login()
+        stage.daemon.kill()
+        wait_until(lambda: not stage.left(), 20, what=lambda: str(stage.left()))
+        locked = (stage.master / "SingletonLock").is_symlink()
+        stage.daemon.start()
+        stage.end_of(session)
+        reader = stage.opened()
+        stage.close(reader)
+        again = stage.close(stage.log_in())["reason"]
+        yield Bereft(stage.ends(session), locked, stage.verdict(reader), again)
+
+
+def test_a_login_is_kept_though_the_daemon_is_killed(bereft: Bereft) -> None:
+    assert bereft.verdict["state"] == "logged_in"
+
+
+def test_a_login_whose_daemon_was_killed_is_orphaned_once(bereft: Bereft) -> None:
+    assert [end["reason"] for end in bereft.ends] == ["orphaned"]
+
+
+def test_a_profile_is_closed_cleanly_though_the_daemon_is_killed(bereft: Bereft) -> None:
+    assert not bereft.locked
+
+
+def test_a_profile_can_be_logged_in_to_again_after_the_death(bereft: Bereft) -> None:
+    assert bereft.again == "closed_by_command"
