@@ -6,6 +6,7 @@ import select
 import socket
 import urllib.request
 from collections import deque
+from collections.abc import Callable
 from http.client import HTTPException
 from typing import Any
 
@@ -15,6 +16,7 @@ from adapters.browser.clocks import now
 
 HOST = "127.0.0.1"
 CALL_WITHIN_S = 2.0
+_LOOK_EVERY_S = 0.1
 
 Event = tuple[str, dict[str, Any]]
 
@@ -34,7 +36,8 @@ class DevToolsGone(DevToolsError):
 class BrowserLine:
     """The websocket. For one thread."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, is_over: Callable[[], bool]) -> None:
+        self._is_over = is_over  # nobody waits for an answer any more
         self._count = 0
         self._events: dict[str | None, deque[Event]] = {}
         try:
@@ -106,11 +109,12 @@ class BrowserLine:
         return self._count
 
     def _receive(self, seconds: float) -> dict[str, Any] | None:
-        poller = select.poll()
+        poller, until = select.poll(), now() + seconds
         try:
             poller.register(self._socket.fileno(), select.POLLIN)  # type: ignore[no-untyped-call]
-            if not poller.poll(max(0.0, seconds) * 1000):
-                return None
+            while not poller.poll(min(_LOOK_EVERY_S, max(0.0, until - now())) * 1000):
+                if now() >= until or self._is_over():
+                    return None
             self._socket.settimeout(CALL_WITHIN_S)
             text = self._socket.recv()
         except (OSError, AttributeError, TypeError, ValueError, websocket.WebSocketException) as error:

@@ -17,7 +17,7 @@ from adapters.browser.running import NotOurs, RunningBrowser
 from adapters.browser.tabs import Tab
 from adapters.browser.wrapper import ensure_wrapper
 from daemon.domain.errors import Code, Problem
-from daemon.domain.login import Login, Verdict, stays_open
+from daemon.domain.login import Doubt, Login, Verdict, stays_open
 from daemon.domain.session import EndReason, LoginSeen, SessionKind, Started
 
 _ON_ITS_WAY_WITHIN_S = 2.0
@@ -72,7 +72,7 @@ class DrivenLifecycle(Lifecycle):
             raise NotOurs("the browser was not started with the session's profile")
         browser = self.browser = RunningBrowser(pid, self.place, self.leash)
         browser.check_arguments()
-        browser.connect(driven)
+        browser.connect(driven, self.is_over)
         warnings = () if launching.is_sandboxed() else (launching.ROOT_WARNING,)
         if browser.port is not None and not browser.port.can_be_shut:
             warnings = (*warnings, _PORT_WARNING)
@@ -98,7 +98,8 @@ class TikTokLifecycle(DrivenLifecycle):
                 is_keyring_lost=KeyringWatch(self.place).is_lost,
             )  # fmt: skip
             verdict = detection.run(lambda: self.navigate(driven))
-        if verdict is None or verdict.login is not Login.LOGGED_IN:
+        if verdict is None or verdict.reason is Doubt.BROWSER:
+            self.await_end()
             self.heed_interruption()
         self._decide(verdict or no_answer("the session ended before there was an answer"))
 

@@ -20,7 +20,7 @@ from adapters.browser.facts import no_answer
 from adapters.browser.launching import last_words, trim_log
 from adapters.browser.letters import Check, Extend, Letter, Picture, Session
 from adapters.browser.mailbox import Mailbox
-from adapters.browser.processes import browser_of, end_all
+from adapters.browser.processes import browser_of, end_all, wait_fd
 from adapters.browser.running import NotOurs, RunningBrowser
 from daemon.domain.errors import Code, Problem
 from daemon.domain.login import Verdict
@@ -37,6 +37,7 @@ from daemon.domain.session import (
 )  # fmt: skip
 
 T = TypeVar("T")
+_GONE_WITHIN_S = 0.5
 
 
 class Over(Exception):
@@ -83,6 +84,7 @@ class Lifecycle(ABC):
         if isinstance(error, NotOurs):
             return Over(EndReason.FAILED, Problem(Code.BROWSER_FAILED.value, str(error)))
         self._note(error)
+        self.await_end()
         try:
             self.heed_interruption()  # what broke may have been broken by that
         except Over as over:
@@ -106,7 +108,9 @@ class Lifecycle(ABC):
     def _watch_start(self) -> None:
         """Have the start aborted where the browser ends: its driver would look for it for a minute."""
         pid = browser_of(self.place.user_data_dir, os.getpid())
-        if pid is not None and self._early is None:
+        if pid is None:
+            self.leash.cut()  # it has ended already
+        elif self._early is None:
             self._early = os.pidfd_open(pid)
             self.mailbox.watch(self._early)
 
@@ -131,6 +135,11 @@ class Lifecycle(ABC):
             )
         if self.browser is not None and self.browser.is_gone:
             raise Over(None)
+
+    def await_end(self) -> None:
+        """Give a browser that has broken off the time to be gone: its line is cut a moment before."""
+        if self.browser is not None:
+            wait_fd(self.browser.pidfd, _GONE_WITHIN_S)
 
     def is_over(self) -> bool:
         """Tell whether to stop whatever is going on."""

@@ -77,17 +77,28 @@ class Nursery:
 
     def _fork(self, fds: tuple[int, ...], within_s: float) -> int:
         with self._lock:
-            line = self._ensure()
-            line.settimeout(within_s)
-            try:
-                socket.send_fds(line, [b"fork"], fds)
-                reply = line.recv(_REPLY)
-            except OSError:
-                self._forget()
-                raise
+            reply = self._order(fds, within_s) or self._order(
+                fds, within_s
+            )  # it may have died since it was used
         if not reply.isdigit():
-            raise OSError(reply.decode(errors="replace") or "its nursery has ended")
+            raise OSError(reply.decode(errors="replace") or "its nursery ends at once")
         return int(reply)
+
+    def _order(self, fds: tuple[int, ...], within_s: float) -> bytes:
+        """Return the nursery's answer, nothing where it has ended. Raises TimeoutError, OSError."""
+        line = self._ensure()
+        line.settimeout(within_s)
+        try:
+            socket.send_fds(line, [b"fork"], fds)
+            reply = line.recv(_REPLY)
+        except ConnectionError:
+            reply = b""
+        except OSError:
+            self._forget()
+            raise
+        if not reply:
+            self._forget()
+        return reply
 
     def _ensure(self) -> socket.socket:
         if self._process is not None and self._process.poll() is not None:

@@ -71,12 +71,12 @@ class RunningBrowser:
         if f"--user-data-dir={self.place.user_data_dir}" not in arguments_of(self.pid):
             raise NotOurs("the browser was not started with the session's profile")
 
-    def connect(self, driven: Driven) -> None:
+    def connect(self, driven: Driven, is_over: Callable[[], bool]) -> None:
         """Open the line that stays. Raises NotOurs, DevToolsGone."""
         self.port = DebugPort(self.pid, self.pidfd, driven.port)
         if not self.port.is_owned:
             raise NotOurs("the debugging port belongs to another process")
-        self.line = BrowserLine(driven.port)
+        self.line = BrowserLine(driven.port, is_over)
 
     def detach(self, driven: Driven | None) -> None:
         """Let go of the driver and close the port: from here on only the line is left."""

@@ -3,18 +3,20 @@
 import contextlib
 import fcntl
 import http.server
+import itertools
 import json
 import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import psutil
 
@@ -122,6 +124,7 @@ class Stage:
     recorders: list[Recorder] = field(default_factory=list)
     places: list[Workplace] = field(default_factory=list)
     _browsers: dict[str, ChromiumBrowsers] = field(default_factory=dict)
+    _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def browsers(self, **changes: Any) -> ChromiumBrowsers:
         """Return the browsers with these settings, always the same for the same."""
@@ -148,7 +151,7 @@ class Stage:
 
     def order(self, page: str = "logged_in", **changes: Any) -> SessionOrder:
         found = SessionOrder(
-            session=SessionId(f"s{len(self.places):03d}"), kind=SessionKind.TIKTOK, profile=ProfileName("master"),
+            session=SessionId(f"s{next(self._numbers):03d}"), kind=SessionKind.TIKTOK, profile=ProfileName("master"),
             url=page if "://" in page else f"{self.url}/?page={page}", headless=self.screen is None,
             require_login=True, timeout_s=30.0,
         )  # fmt: skip
@@ -234,9 +237,14 @@ STATE = '<script id="__UNIVERSAL_DATA_FOR_REHYDRATION__" type="application/json"
 class Pages(http.server.ThreadingHTTPServer):
     """A few pages that a site should not have."""
 
-    PAGES = {
+    PAGES: ClassVar = {
         "/alert": f"<p>Look.</p>{STATE}<script>setTimeout(() => alert('Stop'), 1000)</script>",
         "/alert_at_once": f"<p>Look.</p>{STATE}<script>alert('Stop')</script>",
+        "/shell": (
+            "<div id=a><button data-e2e='top-login-button'>Log in</button></div><script>setTimeout(() => {"
+            "a.innerHTML = '<button data-e2e=profile-icon>D</button>'}, 1000)</script>"
+        ),
+        "/late": f"<p>At last.</p>{STATE}",
         "/plain": "<title>Plain</title><p style='color:red'>Some other page.</p>",
     }
 
@@ -252,14 +260,17 @@ class _Answer(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
         self.server.asked.append(path)
+        if path == "/late":
+            threading.Event().wait(1.5)
         body = Pages.PAGES.get(path, "").encode()
         self.send_response(200 if body else 404)
         self.send_header("Content-Type", "text/html")
+        self.send_header("Set-Cookie", "sessionid=not-a-real-one")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, *args: object) -> None:
         pass
 
 
@@ -376,12 +387,12 @@ def debug_port_of(pid: int, place: Workplace) -> int:
 OWNER = """
 import json, sys
 from tests.integration.browser_stage import set_stage, descendants
-from daemon.domain.session import SessionKind
+from daemon.domain.session import SessionKind, Started
 import os
 told = json.loads(sys.argv[1])
 with set_stage(told["url"]) as stage:
-    session = stage.open(**told["order"])
-    pid = session.opened()
+    session = stage.open(**(told["order"] | {"kind": SessionKind(told["order"].get("kind", "tiktok"))}))
+    pid = session.wait_for(Started).pid if "slow" in told["order"].get("page", "") else session.opened()
     print(json.dumps({"root": str(stage.root), "browser": pid, "started": session.news[0].is_sandboxed,
                       "all": list(descendants(os.getpid()))}), flush=True)
     sys.stdin.read()
@@ -390,11 +401,12 @@ with set_stage(told["url"]) as stage:
 
 @contextlib.contextmanager
 def owner(
-    url: str, prefix: tuple[str, ...] = (), **order: Any
+    url: str, prefix: tuple[str, ...] = (), python: str = "", **order: Any
 ) -> Iterator[tuple[subprocess.Popen[str], Any]]:
     """Run a session in a process of its own; give it, and what it told about the session."""
-    argv = [*prefix, sys.executable, "-c", OWNER, json.dumps({"url": url, "order": order})]
-    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "LANG": "C.UTF-8"}
+    argv = [*prefix, python or sys.executable, "-c", OWNER, json.dumps({"url": url, "order": order})]
+    packages = f"{ROOT}:{sysconfig.get_path('purelib')}"
+    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": packages, "LANG": "C.UTF-8"}
     process = subprocess.Popen(
         argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environ, cwd="/"
     )
