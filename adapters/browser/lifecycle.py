@@ -185,6 +185,9 @@ class Lifecycle(ABC):
             raise Over(self.mailbox.closing)
         if self._deadline is not None and at >= self._deadline:
             raise Over(EndReason.TIMEOUT)
+        self._warn(at)
+
+    def _warn(self, at: float) -> None:
         if self._deadline is not None and self._warn_at is not None and at >= self._warn_at:
             self._warn_at = None
             self.tell(EndingSoon(round(self._deadline - at, 1)))
@@ -203,7 +206,11 @@ class Lifecycle(ABC):
     def _read_again(self, browser: RunningBrowser) -> Verdict:
         if browser.line is None or self.order.kind is not SessionKind.TIKTOK:
             return no_answer(f"a session of kind {self.order.kind.value} cannot be asked")
-        return read_login(browser.line, self.order.url, self.settings, self.is_over, pause)
+        return read_login(browser.line, self.order.url, self.settings, self.is_over, self._pause)
+
+    def _pause(self, seconds: float) -> None:
+        pause(seconds)
+        self._warn(now())
 
     # -- the end -------------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 from multiprocessing.connection import Connection
+from pathlib import Path
 
 from adapters.browser.letters import Session, Warm
 from daemon.domain.errors import Code, Rejected
@@ -21,7 +22,7 @@ from daemon.domain.errors import Code, Rejected
 log = logging.getLogger("tokd.browser")
 
 MOST_FDS = 16
-_REPLY = 64
+_REPLY = 200
 _STOP_WITHIN_S = 5.0
 _START = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[2]); "
@@ -106,7 +107,8 @@ class Nursery:
         if self._line is None:
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             with theirs:
-                argv = [sys.executable, "-I", "-c", _START, str(theirs.fileno()), json.dumps(sys.path)]
+                path = [each or str(Path.cwd()) for each in sys.path]
+                argv = [sys.executable, "-I", "-c", _START, str(theirs.fileno()), json.dumps(path)]
                 self._process = subprocess.Popen(
                     argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                     pass_fds=(theirs.fileno(),), cwd="/",
@@ -128,8 +130,11 @@ class Nursery:
 
 def serve(descriptor: int) -> None:
     """Run the nursery: fork a worker for each request, until the daemon is gone."""
-    from adapters.browser.worker import work  # noqa: PLC0415 - the heavy import, made here once for all workers
-
+    reply = b""
+    try:
+        from adapters.browser.worker import work  # noqa: PLC0415 - the heavy import, made here once for all workers
+    except ImportError as error:  # there is nobody here to print for: it is the answer to each request
+        reply = f"{error}"[:_REPLY].encode()
     line = socket.socket(fileno=descriptor)
     line.set_inheritable(False)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -141,10 +146,9 @@ def serve(descriptor: int) -> None:
             return
         for fd in fds:
             os.set_inheritable(fd, False)
-        try:
+        pid = -1
+        if not reply:
             pid = os.fork()
-        except OSError as error:
-            pid, reply = -1, str(error).encode()[:_REPLY]
         if pid == 0:
             line.close()
             work(Connection(fds[0]), fds[1:])  # never returns

@@ -25,38 +25,32 @@ _BEFORE_SWITCH = re.compile(r" (?=--)")
 class Belonging:
     """Tells what belongs to a session."""
 
-    user_data_dir: str
-    folder: str
-    temp_dir: str
+    place: Workplace
 
-    @classmethod
-    def to(cls, place: Workplace) -> "Belonging":
-        """Return the test for a workplace."""
-        return cls(place.user_data_dir, place.folder, place.temp_dir)
+    def is_browser(self, pid: int, arguments: tuple[str, ...]) -> bool:
+        """Tell whether it is a browser with exactly this user-data-dir.
 
-    def carries(self, arguments: tuple[str, ...]) -> bool:
-        """Tell whether these are the arguments of a browser with exactly this user-data-dir."""
-        return f"--user-data-dir={self.user_data_dir}" in arguments
+        For the profile itself that is not enough: the person may have opened it in a browser of their own.
+        """
+        if f"--user-data-dir={self.place.user_data_dir}" not in arguments:
+            return False
+        return not self.place.is_master or self._has_temp_dir(pid)
 
     def owns(self, pid: int) -> bool:
         """Tell whether the process is this session's browser, crash handler or driver."""
         arguments = arguments_of(pid)
-        if not arguments:
-            return False
-        if self.carries(arguments) or any(
-            each.startswith(f"--database={self.folder}/") for each in arguments
-        ):
+        if any(each.startswith(f"--database={self.place.folder}/") for each in arguments):
             return True
-        return self._is_driver(pid, arguments)
+        if any(Path(each).name.startswith("chromedriver") for each in arguments[:4]):
+            return self._has_temp_dir(pid)
+        return self.is_browser(pid, arguments)
 
-    def _is_driver(self, pid: int, arguments: tuple[str, ...]) -> bool:
-        if not any(Path(each).name.startswith("chromedriver") for each in arguments[:4]):
-            return False
+    def _has_temp_dir(self, pid: int) -> bool:
         try:
             environ = Path(f"/proc/{pid}/environ").read_bytes()
         except OSError:
             return False
-        return f"TMPDIR={self.temp_dir}".encode() in environ.split(b"\0")
+        return f"TMPDIR={self.place.temp_dir}".encode() in environ.split(b"\0")
 
 
 def pids() -> Iterator[int]:
@@ -104,7 +98,7 @@ def end_all(place: Workplace, *, ask_s: float) -> None:
 
     A profile's own browser is asked first and has `ask_s` seconds to write down what it knows.
     """
-    belonging = Belonging.to(place)
+    belonging = Belonging(place)
     if place.is_master:
         _ask(belonging, ask_s)
     until, quiet = now() + _END_WITHIN_S, 0
@@ -119,7 +113,9 @@ def _ask(belonging: Belonging, seconds: float) -> None:
 
     def is_main(pid: int) -> bool:
         arguments = arguments_of(pid)
-        return belonging.carries(arguments) and not any(each.startswith("--type=") for each in arguments)
+        return belonging.is_browser(pid, arguments) and not any(
+            each.startswith("--type=") for each in arguments
+        )
 
     until = now() + seconds
     for pid in [pid for pid in pids() if is_main(pid)]:

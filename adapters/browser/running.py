@@ -61,7 +61,9 @@ class RunningBrowser:
     def heeds_interrupt(self) -> bool:
         """Tell whether it would close when interrupted. In its first moments it would just die of it."""
         with contextlib.suppress(OSError):
-            for line in Path(f"/proc/{self.pid}/status").read_text(encoding="ascii", errors="replace").splitlines():
+            for line in (
+                Path(f"/proc/{self.pid}/status").read_text(encoding="ascii", errors="replace").splitlines()
+            ):
                 if line.startswith("SigCgt:"):
                     return bool(int(line.split()[1], 16) >> (signal.SIGINT - 1) & 1)
         return False

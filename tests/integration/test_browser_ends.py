@@ -24,7 +24,7 @@ from daemon.domain.session import (
     Workplace,
 )  # fmt: skip
 from tests.integration import browser_stage
-from tests.integration.browser_stage import Pages, Screen, Stage
+from tests.integration.browser_stage import Pages, Recorder, Screen, Stage
 from tests.waiting import wait_until
 
 SLOW = "slow&delay_ms=20000"
@@ -224,12 +224,14 @@ def test_a_screen_that_dies_is_told_from_a_window_that_was_closed(url: str) -> N
 
 def test_a_session_that_is_not_open_in_time_has_failed(stage: Stage) -> None:
     started = time.monotonic()
-    session = stage.open(SLOW, creation_timeout_s=2.0, detection_timeout_s=2.0)
+    session = stage.open(SLOW, creation_timeout_s=2.0)
 
     ended = session.ended(8)
 
     assert time.monotonic() - started < 5
-    assert ended.reason in {EndReason.FAILED, EndReason.UNCERTAIN}
+    assert ended.reason is EndReason.FAILED
+    assert ended.error is not None
+    assert ended.error.code == Code.SESSION_TIMEOUT.value
     assert browser_of(stage) == []
 
 
@@ -430,6 +432,21 @@ def test_ending_a_session_does_not_touch_the_persons_own_browser(bare: Stage) ->
     assert browser_stage.alive([own.pid]) == [own.pid]
     kill(session.handle.pid)
     session.ended()
+    own.kill()
+    own.wait()
+
+
+def test_a_login_into_a_profile_that_is_open_does_not_touch_the_persons_browser(bare: Stage) -> None:
+    order = bare.order("logged_out", kind=SessionKind.LOGIN)
+    place = bare.place(order, is_master=True)
+    own = own_browser(bare, place.user_data_dir)
+
+    session = Recorder(bare.browsers().open(order, place))
+    ended = session.ended()
+    bare.browsers().end(place)
+
+    assert ended.reason is EndReason.FAILED
+    assert browser_stage.alive([own.pid]) == [own.pid]
     own.kill()
     own.wait()
 
