@@ -23,10 +23,10 @@ _POISON = ("headless", "lang")
 class ChromiumBrowsers:
     """Implements ports.Browser. From any thread."""
 
-    def __init__(self, settings: BrowserSettings) -> None:
+    def __init__(self, settings: BrowserSettings, nursery: Nursery | None = None) -> None:
         self._settings = replace(settings, environ=dict(settings.environ))
         self._programs = Programs(self._settings)
-        self._nursery = Nursery()
+        self._nursery = nursery or Nursery()
 
     def warm(self) -> None:
         """Start the nursery and make the patched driver. Never raises."""

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from adapters.browser.clocks import now
+from adapters.browser.keyring import KeyringWatch
 from adapters.browser.network import NetworkView, covers
 from adapters.browser.settings import BrowserSettings, LoginMarkers
 from adapters.browser.tabs import Tab, TabBusy, TabGone
@@ -32,7 +33,7 @@ class Detection:
     settings: BrowserSettings
     is_over: Callable[[], bool]  # the session is to end: stop looking
     wait: Callable[[float], None]
-    is_keyring_lost: Callable[[], bool] = lambda: False
+    keyring: KeyringWatch | None = None
 
     def run(self, navigate: Callable[[], None]) -> Verdict | None:
         """Navigate and return the verdict; None where the session is to end first."""
@@ -83,9 +84,21 @@ class Detection:
                 since = at  # a sign must last from the moment on when there is a page
             verdict = judge(facts, at - since, rules, is_last=at >= until)
             if verdict is not None:
-                return verdict
+                return self._without_keyring(verdict, facts, at - since, rules)
             self.wait(min(LOOK_EVERY_S, until - at))
         return None
+
+    def _without_keyring(
+        self, verdict: Verdict, facts: LoginFacts, elapsed_s: float, rules: LoginRules
+    ) -> Verdict:
+        """Look twice before a profile with a keyring is called logged out."""
+        if (
+            self.keyring is None
+            or verdict.login is not Login.LOGGED_OUT
+            or not self.keyring.is_lost_at_last()
+        ):
+            return verdict
+        return judge(replace(facts, keyring_lost=True), elapsed_s, rules, is_last=True) or verdict
 
     def _hosts(self) -> tuple[str, ...]:
         return (*self.settings.markers.hosts, urlsplit(self.url).hostname or "")
@@ -98,11 +111,12 @@ class Detection:
         if view.page_status is not None:  # before, the page would answer only after its server has
             with contextlib.suppress(TabBusy):
                 seen = self.tab.look(_PROBE, _argument(self.settings.markers))
+        is_lost = self.keyring is not None and self.keyring.is_lost()
         known = _page(seen, view, self._hosts(), self.settings.markers)
         return replace(
             before, **known, page_status=view.page_status, load_error=view.load_error, cookie=cookie,
             info_status=view.info_status, info_login=view.info_login,
-            username=view.username or seen.get("username"), keyring_lost=self.is_keyring_lost(),
+            username=view.username or seen.get("username"), keyring_lost=is_lost,
         )  # fmt: skip
 
     def _cookie(self, before: bool | None) -> bool | None:

@@ -5,10 +5,11 @@ import sqlite3
 from pathlib import Path
 from urllib.parse import quote
 
-from adapters.browser.clocks import now
+from adapters.browser.clocks import now, pause
 from daemon.domain.session import Workplace
 
-_LOOK_EVERY_S = 0.25
+_LOOK_EVERY_S = 0.1
+_WRITTEN_WITHIN_S = 1.5
 _COUNT = "SELECT count(*) FROM cookies WHERE substr(encrypted_value, 1, 3) = CAST('v11' AS BLOB)"
 
 
@@ -25,6 +26,13 @@ class KeyringWatch:
         if self._place.encryption.needs_keyring and not self._is_lost and now() >= self._next:
             self._next = now() + _LOOK_EVERY_S
             self._is_lost = self._count() == 0
+        return self._is_lost
+
+    def is_lost_at_last(self) -> bool:
+        """Tell whether all of them are gone, and give the browser the time to write that down."""
+        until = now() + _WRITTEN_WITHIN_S
+        while self._place.encryption.needs_keyring and not self.is_lost() and now() < until:
+            pause(_LOOK_EVERY_S)
         return self._is_lost
 
     def _count(self) -> int | None:

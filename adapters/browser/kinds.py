@@ -95,7 +95,7 @@ class TikTokLifecycle(DrivenLifecycle):
         with contextlib.closing(Tab(browser.connected, target)) as tab:
             detection = Detection(
                 tab=tab, url=self.order.url, settings=self.settings, is_over=self.is_over, wait=pause,
-                is_keyring_lost=KeyringWatch(self.place).is_lost,
+                keyring=KeyringWatch(self.place),
             )  # fmt: skip
             verdict = detection.run(lambda: self.navigate(driven))
         if verdict is None or verdict.reason is Doubt.BROWSER:

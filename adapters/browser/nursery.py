@@ -143,7 +143,7 @@ def serve(descriptor: int) -> None:
     while True:
         request, fds, _, _ = socket.recv_fds(line, _REPLY, MOST_FDS)
         if not request:
-            return
+            os._exit(0)  # all that a longer farewell could do is to keep the daemon waiting
         for fd in fds:
             os.set_inheritable(fd, False)
         pid = -1

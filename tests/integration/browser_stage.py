@@ -21,6 +21,7 @@ from typing import Any, ClassVar, TypeVar
 import psutil
 
 from adapters.browser import BrowserSettings, ChromiumBrowsers, LoginMarkers, PageState
+from adapters.browser.nursery import Nursery
 from adapters.simulator.child import SimulatorChild
 from daemon.domain.ids import ProfileName, SessionId
 from daemon.domain.session import (
@@ -123,6 +124,7 @@ class Stage:
     settings: dict[str, Any] = field(default_factory=dict)
     recorders: list[Recorder] = field(default_factory=list)
     places: list[Workplace] = field(default_factory=list)
+    nursery: Nursery = field(default_factory=Nursery)
     _browsers: dict[str, ChromiumBrowsers] = field(default_factory=dict)
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
@@ -130,7 +132,7 @@ class Stage:
         """Return the browsers with these settings, always the same for the same."""
         key = repr(sorted(changes.items()))
         if key not in self._browsers:
-            self._browsers[key] = ChromiumBrowsers(self.make_settings(**changes))
+            self._browsers[key] = ChromiumBrowsers(self.make_settings(**changes), self.nursery)
         return self._browsers[key]
 
     def make_settings(self, **changes: Any) -> BrowserSettings:
@@ -195,8 +197,7 @@ class Stage:
         for recorder in self.recorders:
             if not recorder.all(BrowserEnded):
                 recorder.closed()
-        for browsers in self._browsers.values():
-            browsers.stop()
+        self.nursery.stop()
         for place in self.places:
             for lock in place.locks:
                 os.close(lock)
@@ -265,7 +266,7 @@ class _Answer(http.server.BaseHTTPRequestHandler):
         body = Pages.PAGES.get(path, "").encode()
         self.send_response(200 if body else 404)
         self.send_header("Content-Type", "text/html")
-        self.send_header("Set-Cookie", "sessionid=not-a-real-one")
+        self.send_header("Set-Cookie", "sessionid=not-a-real-one; Max-Age=86400")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)

@@ -3,9 +3,11 @@
 import contextlib
 import os
 import socket
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -16,6 +18,7 @@ from daemon.domain.login import Doubt, Login
 from daemon.domain.session import (
     BrowserEnded,
     Closing,
+    Encryption,
     EndingSoon,
     EndReason,
     HandedOver,
@@ -23,9 +26,10 @@ from daemon.domain.session import (
     Pictured,
     SessionKind,
     Started,
+    Workplace,
 )  # fmt: skip
 from tests.integration import browser_stage
-from tests.integration.browser_stage import Pages, Screen, Stage, arguments_of, last_verdict
+from tests.integration.browser_stage import Pages, Recorder, Screen, Stage, arguments_of, last_verdict
 from tests.waiting import wait_until
 
 
@@ -268,6 +272,32 @@ def test_a_session_can_be_extended(bare: Stage) -> None:
     assert again.seconds == pytest.approx(0.5, abs=0.15)
     assert session.ended().reason is EndReason.TIMEOUT
     assert session.times[-1] - session.times[2] > 1.9
+
+
+def test_cookies_lost_for_want_of_their_keyring_are_no_logout(bare: Stage, other: Pages) -> None:
+    place = profile_with_keyring(bare, other)
+
+    session = Recorder(bare.browsers().open(bare.order("logged_out"), place))
+
+    ended = session.ended()
+    assert (last_verdict(session).reason, ended.reason) == (Doubt.KEYRING, EndReason.UNCERTAIN)
+
+
+def profile_with_keyring(stage: Stage, other: Pages) -> Workplace:
+    """Make a profile whose only cookie was encrypted with a key that nobody has here."""
+    session = stage.open(f"{other.url}/plain", kind=SessionKind.PLAIN)
+    session.opened()
+    place = stage.places[-1]
+    cookies = Path(place.user_data_dir, "Default", "Cookies")
+    wait_until(lambda: cookies.exists() and "/plain" in other.asked)
+    session.handle.check("is the page there?")
+    session.wait_for(LoginSeen)
+    session.closed()
+    with contextlib.closing(sqlite3.connect(cookies)) as base:
+        changed = base.execute("UPDATE cookies SET encrypted_value = ?", (b"v11" + b"x" * 48,))
+        base.commit()
+        assert changed.rowcount >= 1
+    return replace(place, encryption=Encryption(v11=changed.rowcount))
 
 
 # -- the login into the profile itself -----------------------------------------------------------------------
