@@ -6,13 +6,14 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from adapters.profiles import locks
+from adapters.profiles.cloning import opened
 from daemon.domain.ids import NAME, SessionId
 
 NEW, GONE = ".new-", ".gone-"
@@ -49,6 +50,17 @@ class Folders:
 
         `master`: the profile itself, where the session works on no clone.
         """
+        with self._door(fcntl.LOCK_SH):
+            return self._make(session, master, note)
+
+    @contextmanager
+    def _door(self, how: int) -> Iterator[None]:
+        """Hold the folder of the sessions itself: together with others while one of them is made. Raises OSError."""
+        with opened(str(self.path), os.O_RDONLY | os.O_DIRECTORY) as door:
+            fcntl.flock(door, how)
+            yield
+
+    def _make(self, session: SessionId, master: Path | None, note: Mapping[str, Any]) -> Folder:
         fresh, final = self.path / f"{NEW}{session}", self.path / session
         if os.path.lexists(final):
             raise FileExistsError(17, "there is a session of this name", str(final))
@@ -126,7 +138,7 @@ class Folders:
                 if not stat.S_ISDIR(path.lstat().st_mode):
                     continue
                 if name.startswith((NEW, GONE)) and NAME.fullmatch(name.removeprefix(NEW).removeprefix(GONE)):
-                    self._clear(path, now)
+                    self._clear(path)
                 elif NAME.fullmatch(name):
                     self._look(SessionId(name), path, now, is_master, orphans, held)
         return orphans, held
@@ -156,18 +168,21 @@ class Folders:
             master,
         )
 
-    def _clear(self, path: Path, now: float) -> None:
-        lock = None
+    def _clear(self, path: Path) -> None:
+        """Remove what was being made or removed, unless somebody is still at it. Raises OSError."""
         if os.path.lexists(path / "lock"):
             lock = locks.try_lock(path / "lock", fcntl.LOCK_EX)
-            if lock is None:
-                return
-        elif path.name.startswith(NEW) and _is_young(path, now):
+            if lock is not None:
+                self._drop(path)
+                os.close(lock)
             return
+        with self._door(fcntl.LOCK_EX | fcntl.LOCK_NB):  # nobody is making one
+            if not os.path.lexists(path / "lock"):  # nor has just finished
+                self._drop(path)
+
+    def _drop(self, path: Path) -> None:
         temp_dir = Path(str(read_note(path).get("temp_dir", "")))
         _remove(path, temp_dir if self._is_ours_outside(temp_dir) else None)
-        if lock is not None:
-            os.close(lock)
 
 
 def read_note(path: Path) -> dict[str, Any]:

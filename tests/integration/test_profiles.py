@@ -1,5 +1,6 @@
 """Clones of profiles on a real disk: what is in them, what the profile keeps, and what is left when they go."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -447,12 +448,20 @@ def test_a_beginning_that_was_broken_off_is_cleared_away(root: Path, store: Prof
 
     assert store.survey().orphans == ()
 
-    assert {path.name for path in (root / "clones").iterdir()} == {".new-b"}, (
-        "too young: it may get its lock yet"
-    )
-    os.utime(root / "clones/.new-b", (1, 1))
-    store.survey()
     assert list((root / "clones").iterdir()) == []
+
+
+def test_a_beginning_that_has_no_lock_yet_is_left_alone_while_somebody_makes_one(
+    root: Path, store: ProfileStore
+) -> None:
+    (root / "clones/.new-b").mkdir()
+    door = os.open(root / "clones", os.O_RDONLY)
+    fcntl.flock(door, fcntl.LOCK_SH)
+
+    store.survey()
+
+    assert (root / "clones/.new-b").is_dir()
+    os.close(door)
 
 
 def test_other_peoples_folders_are_never_touched(root: Path, store: ProfileStore) -> None:
