@@ -55,6 +55,11 @@ crash: $(VENV)/dev-ready  ## Kill the daemon 1,000 times at random moments
 	$(call ensure_packages,$(TEST_PACKAGES))
 	TOKD_KILLS=1000 $(BIN)/python -m pytest -q -s tests/crash/test_random_kills.py
 
+.PHONY: soak
+soak: $(VENV)/dev-ready  ## Open 300 browser sessions, kill some of them, and count what is left
+	$(call ensure_packages,$(TEST_PACKAGES))
+	TOKD_SESSIONS=300 $(BIN)/python -m pytest -q -s tests/e2e/test_session_soak.py
+
 .PHONY: format
 format: $(VENV)/dev-ready  ## Format the code
 	$(BIN)/ruff format .
