@@ -231,7 +231,7 @@ class Lifecycle(ABC):
                 error = error or Problem(Code.BROWSER_FAILED.value, told)
         status = browser.exit_status()
         is_clean = status == 0 and not browser.was_killed and browser.is_written
-        browser.clean_up()
+        browser.clean_up(self.settings)
         reason = over.reason or self._why(status)
         self.tell(BrowserEnded(reason=reason, exit_status=status, is_clean=is_clean, error=error))
 

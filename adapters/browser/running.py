@@ -110,15 +110,15 @@ class RunningBrowser:
             return None
         return os.waitstatus_to_exitcode(status) if pid else None
 
-    def clean_up(self) -> None:
-        """Leave no process and no descriptor of it."""
+    def clean_up(self, settings: BrowserSettings) -> None:
+        """Leave no process and no descriptor of it; a browser that has restarted itself is one of them."""
         self.leash.end()
         if self.line is not None:
             self.line.close()
         if self.port is not None:
             self.port.shut()
         reap(_REAP_WITHIN_S)
-        end_all(self.place, ask_s=0)
+        end_all(self.place, ask_s=settings.master_close_timeout_s)
         reap(0)
         os.close(self.pidfd)
 

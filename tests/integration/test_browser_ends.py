@@ -301,6 +301,18 @@ def test_a_worker_that_is_killed_takes_its_browser_with_it(stage: Stage) -> None
     wait_until(lambda: not browser_stage.alive(everybody), 5)
 
 
+def test_signals_for_the_daemon_do_not_end_its_sessions(bare: Stage) -> None:
+    session = bare.open()
+    session.opened()
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        kill(session.handle.pid, number)
+    session.handle.check("still there")
+
+    assert session.wait_for(LoginSeen, count=2).token == "still there"
+    session.closed()
+
+
 def test_the_lock_of_the_folder_is_free_only_when_worker_and_owner_have_let_go(bare: Stage) -> None:
     session = bare.open()
     session.opened()

@@ -195,6 +195,24 @@ def test_a_session_nobody_can_judge_is_closed_as_uncertain(bare: Stage, page: st
     assert (last_verdict(session).reason, ended.reason) == (doubt, EndReason.UNCERTAIN)
 
 
+@pytest.mark.parametrize(
+    ("page", "login", "method"),
+    [
+        pytest.param("logged_in&info=garbage", Login.LOGGED_IN, "page_state", id="an info call with garbage"),
+        pytest.param("logged_in&info=hang", Login.LOGGED_IN, "page_state", id="an info call that hangs"),
+        pytest.param("logged_in&info=500", Login.LOGGED_IN, "page_state", id="an info call that fails"),
+        pytest.param("to_login", Login.LOGGED_OUT, "redirect", id="a site that leads to its login page"),
+    ],
+)
+def test_the_other_sources_do_where_one_is_missing(bare: Stage, page: str, login: Login, method: str) -> None:
+    session = bare.open(page, negative_grace_s=0.5)
+
+    seen = session.wait_for(LoginSeen)
+
+    assert (seen.verdict.login, seen.verdict.method) == (login, method)
+    session.closed()
+
+
 def test_an_uncertain_session_stays_open_where_that_is_wanted(bare: Stage) -> None:
     session = bare.open("neither", detection_timeout_s=1.0, keep_uncertain=True)
 
@@ -455,6 +473,15 @@ def test_settings_and_secrets_of_tokd_do_not_reach_the_browser(bare: Stage) -> N
     found = psutil.Process(session.opened()).environ()
 
     assert [name for name in found if name.startswith(("TOKD_", "SE_"))] == []
+    session.closed()
+
+
+def test_a_home_that_cannot_be_written_is_replaced_by_the_sessions_folder(bare: Stage) -> None:
+    session = bare.open(environ={"PATH": os.environ["PATH"], "HOME": "/nowhere"})
+
+    found = psutil.Process(session.opened()).environ()
+
+    assert found["HOME"] == bare.places[-1].folder
     session.closed()
 
 
