@@ -6,6 +6,7 @@ import typer
 
 from daemon.cli import options as o
 from daemon.cli.exits import FAILED
+from daemon.cli.interrupt import Interrupt
 from daemon.cli.invocation import LONG_S, CommandId, Json, ask, conclude, exchange, invocation_of
 from daemon.cli.narration import end_of, is_good_end, kind_of, login_in_short
 from daemon.cli.output import as_size, print_json, print_table, say
@@ -65,11 +66,14 @@ def login(
     order = order_of(args, command_id)
     story = Story(invocation_of(ctx).client(), order["id"])
 
-    def tell(event: dict[str, Any]) -> None:
-        if not as_json:
-            _tell_login(event)
+    with Interrupt(lambda: _close(ctx, story)) as ctrl_c:
 
-    try:
+        def tell(event: dict[str, Any]) -> None:
+            if not as_json:
+                _tell_login(event)
+            if ctrl_c.is_pressed and kind_of(event) == EventType.SESSION_REQUESTED:
+                _close(ctx, story)  # it was pressed before there was anything to close
+
         reply = exchange(
             ctx, "profiles/login", order, lambda _status: story.until_open(tell), timeout_s=LONG_S
         )
@@ -78,8 +82,6 @@ def login(
             say(f"the window is open until {local_hour(result['ends_at'])}", error=True)
         story.session = reply["result"]["session"]
         event = story.until_end(tell)
-    except KeyboardInterrupt:
-        event = _close(ctx, story)
     if as_json:
         print_json(event)
     else:
@@ -102,13 +104,11 @@ def _tell_login(event: dict[str, Any]) -> None:
         tell_step(event)
 
 
-def _close(ctx: typer.Context, story: Story) -> dict[str, Any]:
-    """Let the window close cleanly, so that the profile keeps all that was done in it; return its end."""
-    if story.session is None:
-        raise KeyboardInterrupt
+def _close(ctx: typer.Context, story: Story) -> None:
+    """Let the window close cleanly, so that the profile keeps all that was done in it."""
     say("closing the window …", error=True)
-    exchange(ctx, "session/close", order_of({"session": story.session}, None))
-    return story.until_end(tell_step)
+    if story.session is not None:
+        exchange(ctx, "session/close", order_of({"session": story.session}, None))
 
 
 @profiles.command("promote")
