@@ -50,7 +50,7 @@ def count(stage: SessionStage) -> Counts:
         processes=len({*stage.left(), *(process.pid for process in family)} - {process.pid for process in zombies}),
         zombies=len(zombies), daemon_fds=fds_of(daemon.pid), nursery_fds=sum(map(fds_of, nursery)),
         threads=daemon.num_threads(), clone_files=len(stage.clone_files()),
-        temp_files=len(stage.temp_files()) + len(list(Path("/tmp").glob("tokd-s-*"))),
+        temp_files=len(stage.temp_files()),
     )  # fmt: skip
 
 
@@ -76,7 +76,7 @@ def status_of(process: psutil.Process) -> str:
 
 
 def fds_of(pid: int) -> int:
-    return len(os.listdir(f"/proc/{pid}/fd"))
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
 
 @dataclass

@@ -12,7 +12,7 @@ import pytest
 
 from tests.brokers import Broker
 from tests.daemons import Caller
-from tests.e2e.session_stage import SessionStage, caller_at, sessions
+from tests.e2e.session_stage import SessionStage, caller_at, retained, sessions
 from tests.integration import browser_stage
 from tests.integration.browser_stage import Screen
 from tests.waiting import wait_until
@@ -103,11 +103,11 @@ def look(stage: SessionStage, caller: Caller) -> Visit:
     said = stage.tokd("session", "open")
     visit = Visit(said, wait_until(lambda: newest(caller, "opened")))
     visit.alive.append(bool(stage.hands().titles()))
-    visit.retained.append(retained(stage, visit.session))
+    visit.retained.append(retained(stage.daemon, visit.session))
     stage.close_window(visit.session)
     visit.alive.append(bool(stage.hands().titles()))
     wait_until(lambda: latest(caller, f"state/session/{visit.session}") == {}, 10)
-    visit.retained.append(retained(stage, visit.session))
+    visit.retained.append(retained(stage.daemon, visit.session))
     return visit
 
 
@@ -138,21 +138,6 @@ def latest(caller: Caller, topic: str) -> dict[str, Any]:
     found = [payload for told, payload, _ in list(caller.messages) if told == f"{caller.prefix}/{topic}"]
     assert found, f"nothing on {topic}"
     return dict(json.loads(found[-1])) if found[-1] else {}
-
-
-def retained(stage: SessionStage, session: str) -> dict[str, Any]:
-    """Return what a newcomer is told about a session."""
-    newcomer = Caller(int(stage.daemon.settings["mqtt.port"]), "newcomer")
-    try:
-        wait_until(lambda: any(topic.endswith("/availability") for topic, _, _ in list(newcomer.messages)))
-        found = [
-            payload
-            for topic, payload, is_retained in list(newcomer.messages)
-            if topic.endswith(f"/state/session/{session}") and is_retained
-        ]
-        return dict(json.loads(found[-1])) if found else {}
-    finally:
-        newcomer.close()
 
 
 # -- logging in ----------------------------------------------------------------------------------------------

@@ -11,7 +11,9 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.e2e.session_stage import SessionStage, command_line, sessions
+from tests.brokers import Broker
+from tests.daemons import Caller
+from tests.e2e.session_stage import SessionStage, caller_at, command_line, retained, sessions
 from tests.waiting import wait_until
 
 # Where a session's daemon is killed, and what brings the session there for a while.
@@ -108,6 +110,49 @@ def test_sessions_open_again_after_the_death(killed: Killed) -> None:
     again = killed.stage.opened()
 
     assert killed.stage.close(again)["reason"] == "closed_by_command"
+
+
+@dataclass
+class Told:
+    """What came over MQTT of a session whose daemon was killed, and what a newcomer heard then and later."""
+
+    session: str
+    events: list[dict[str, Any]]
+    before: dict[str, Any]
+    after: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def told(site: str, logged_in: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
+    broker = Broker(tmp_path_factory.mktemp("broker"))
+    broker.start()
+    with sessions(site, logged_in, broker=broker) as stage:
+        caller = caller_at(broker)
+        session = caller.call("session/open", {}, within_s=20)["result"]["session"]
+        wait_until(lambda: retained(stage.daemon, session))
+        before = retained(stage.daemon, session)
+        stage.daemon.kill()
+        stage.daemon.start()
+        wait_until(lambda: ended_in(caller), 10)
+        stage.close(stage.opened())
+        wait_until(lambda: len(ended_in(caller)) == 2, 10)
+        yield Told(session, caller.events(), before, retained(stage.daemon, session))
+        caller.close()
+    broker.close()
+
+
+def ended_in(caller: Caller) -> list[dict[str, Any]]:
+    return [event for event in caller.events() if event["type"] == "dev.tokd.session.ended"]
+
+
+def test_the_end_of_a_session_whose_daemon_was_killed_comes_once_over_mqtt(told: Told) -> None:
+    ends = [event["data"] for event in told.events if event["type"] == "dev.tokd.session.ended"]
+
+    assert [end["reason"] for end in ends if end["session"] == told.session] == ["orphaned"]
+
+
+def test_a_newcomer_hears_no_more_of_a_session_whose_daemon_was_killed(told: Told) -> None:
+    assert (told.before["state"], told.after) == ("open", {})
 
 
 # -- parts of it ---------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """What sessions do to a profile: nothing, unless the person logs in to it or keeps a clone as one."""
 
+import shutil
 import socket
 import sqlite3
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 from tests.e2e.session_stage import NAME, SessionStage, sessions
 from tests.integration import browser_stage
 from tests.integration.browser_stage import Screen
-from tests.profiles import fingerprint
+from tests.profiles import Chromium, fingerprint
 from tests.waiting import wait_until
 
 
@@ -114,6 +115,20 @@ def test_locks_of_a_dead_browser_in_the_profile_hinder_nobody(stage: SessionStag
     session = stage.opened()
 
     assert stage.close(session)["reason"] == "closed_by_command"
+
+
+def test_a_profile_that_the_persons_own_browser_has_open_is_refused(
+    stage: SessionStage, master: Path, site: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(
+        "DBUS_SESSION_BUS_ADDRESS", "disabled:"
+    )  # it writes its command line anew, as on a desktop
+    with Chromium(master, stage.folder / "own", f"{site}/") as own:
+        reply = stage.open()
+
+        assert (reply["status"], reply["error"]["code"]) == ("rejected", "user_data_locked")
+        assert str(own.pid) in reply["error"]["message"]
+    shutil.rmtree(stage.folder / "own")
 
 
 @dataclass
@@ -243,7 +258,7 @@ def test_a_profile_that_has_changed_is_not_replaced(stage: SessionStage, master:
     assert fingerprint(master) == changed
 
 
-def test_a_crashed_session_is_not_promoted(stage: SessionStage, master: Path) -> None:
+def test_a_session_whose_browser_hangs_is_not_promoted(stage: SessionStage, master: Path) -> None:
     before = fingerprint(master)
     session = stage.opened()
     subprocess.run(["kill", "-STOP", str(stage.browser(session))], check=True)
