@@ -40,7 +40,11 @@ from tests.waiting import wait_until
 
 T = TypeVar("T")
 ROOT = Path(__file__).resolve().parents[2]
-LOOPBACK_ONLY = ("--no-proxy-server", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1")
+LOOPBACK_ONLY = (
+    "--disable-gpu",
+    "--no-proxy-server",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+)
 INFO_PATH = "/passport/web/account/info/"
 MARKERS = LoginMarkers(
     hosts=("127.0.0.1",),
@@ -70,6 +74,7 @@ class Recorder:
 
     def __init__(self, handle: OpenBrowser) -> None:
         self.handle = handle
+        self.place: Workplace  # of a session that many tests share
         self.news: list[SessionNews] = []
         self.times: list[float] = []
         self._thread = threading.Thread(target=self._read, daemon=True)
@@ -96,6 +101,13 @@ class Recorder:
         found = wait_until(look, within_s, what=lambda: f"no {kind.__name__} in {self.news}")
         assert found is not None
         return found
+
+    def seen(self, token: str) -> LoginSeen:
+        """Wait for the answer to a question."""
+        return wait_until(
+            lambda: next((each for each in self.all(LoginSeen) if each.token == token), None), 15,
+            what=lambda: f"no answer in {self.news}",
+        )  # type: ignore[return-value]  # fmt: skip
 
     def ended(self, within_s: float = 15.0) -> BrowserEnded:
         found = self.wait_for(BrowserEnded, within_s)

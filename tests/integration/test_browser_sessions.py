@@ -75,15 +75,53 @@ def bare(url: str) -> Iterator[Stage]:
 # -- the same for both backends ------------------------------------------------------------------------------
 
 
-def test_a_session_that_is_logged_in_is_handed_over(stage: Stage) -> None:
+@pytest.fixture(scope="module")
+def running(stage: Stage) -> Iterator[Recorder]:
+    """One open session for all that only look at it."""
     session = stage.open("logged_in")
-
     session.opened()
-
-    assert [type(each) for each in session.news] == [Started, LoginSeen, HandedOver]
-    assert last_verdict(session).login is Login.LOGGED_IN
-    assert last_verdict(session).username == "demo_creator"
+    session.place = stage.places[-1]
+    yield session
     session.closed()
+
+
+def test_a_session_that_is_logged_in_is_handed_over(running: Recorder) -> None:
+    assert [type(each) for each in running.news[:3]] == [Started, LoginSeen, HandedOver]
+    verdict = running.all(LoginSeen)[0].verdict
+    assert (verdict.login, verdict.username) == (Login.LOGGED_IN, "demo_creator")
+
+
+def test_a_session_can_be_asked_for_its_login_state_again(running: Recorder) -> None:
+    running.handle.check("again")
+
+    verdict = running.seen("again").verdict
+    assert (verdict.login, verdict.username) == (Login.LOGGED_IN, "demo_creator")
+
+
+def test_a_picture_of_the_page_is_a_jpeg(running: Recorder) -> None:
+    running.handle.picture("p1")
+
+    found = running.wait_for(Pictured)
+    assert (found.token, found.refusal, found.image[:3]) == ("p1", None, b"\xff\xd8\xff")
+
+
+def test_the_debugging_port_is_closed_once_the_window_is_handed_over(running: Recorder) -> None:
+    port = browser_stage.debug_port_of(running.opened(), running.place)
+
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), 1)
+
+
+def test_no_driver_is_left_once_the_window_is_handed_over(running: Recorder) -> None:
+    found = browser_stage.descendants(running.handle.pid).values()
+
+    assert [each for each in found if any("chromedriver" in part for part in each[:4])] == []
+
+
+def test_the_browser_opens_exactly_the_sessions_profile(running: Recorder) -> None:
+    found = [each for each in arguments_of(running.opened()) if each.startswith("--user-data-dir")]
+
+    assert found == [f"--user-data-dir={running.place.user_data_dir}"]
 
 
 def test_a_session_that_is_logged_out_closes_by_itself(stage: Stage) -> None:
@@ -116,50 +154,6 @@ def test_the_end_is_announced_and_comes_in_time(stage: Stage) -> None:
     assert told.seconds == pytest.approx(1.0, abs=0.15)
     assert closing.reason is ended.reason is EndReason.TIMEOUT
     assert at[Closing] - at[HandedOver] == pytest.approx(1.5, abs=0.3)
-
-
-def test_a_session_can_be_asked_for_its_login_state_again(stage: Stage) -> None:
-    session = stage.open()
-    session.opened()
-
-    session.handle.check("again")
-
-    seen = session.wait_for(LoginSeen, count=2)
-    assert seen.token == "again"
-    assert (seen.verdict.login, seen.verdict.username) == (Login.LOGGED_IN, "demo_creator")
-    session.closed()
-
-
-def test_a_picture_of_the_page_is_a_jpeg(stage: Stage) -> None:
-    session = stage.open()
-    session.opened()
-
-    session.handle.picture("p1")
-
-    found = session.wait_for(Pictured)
-    assert (found.token, found.refusal, found.image[:3]) == ("p1", None, b"\xff\xd8\xff")
-    session.closed()
-
-
-def test_the_debugging_port_is_closed_once_the_window_is_handed_over(stage: Stage) -> None:
-    session = stage.open()
-    pid = session.opened()
-    port = browser_stage.debug_port_of(pid, stage.places[-1])
-
-    with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", port), 1)
-
-    session.closed()
-
-
-def test_no_driver_is_left_once_the_window_is_handed_over(stage: Stage) -> None:
-    session = stage.open()
-    session.opened()
-
-    found = browser_stage.descendants(os.getpid()).values()
-
-    assert [each for each in found if any("chromedriver" in part for part in each[:4])] == []
-    session.closed()
 
 
 def test_a_plain_session_opens_its_page_and_reads_nothing(stage: Stage, other: Pages) -> None:
@@ -411,16 +405,6 @@ def test_a_path_that_the_driver_would_misread_is_refused(bare: Stage, word: str)
 
 
 # -- the browser itself --------------------------------------------------------------------------------------
-
-
-def test_the_browser_opens_exactly_the_sessions_profile(stage: Stage) -> None:
-    session = stage.open()
-
-    arguments = arguments_of(session.opened())
-
-    assert arguments.count(f"--user-data-dir={stage.places[-1].user_data_dir}") == 1
-    assert [each for each in arguments if each.startswith("--user-data-dir")][1:] == []
-    session.closed()
 
 
 def test_root_is_told_that_the_sandbox_is_off(bare: Stage) -> None:
