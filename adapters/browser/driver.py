@@ -10,6 +10,8 @@ from pathlib import Path
 from adapters.browser.chromium import Program
 
 _PREFIX = "chromedriver-"
+_DRAFT = "draft-"
+_DRAFT_S = 60
 
 
 def patched_name(driver: Program) -> str:
@@ -31,7 +33,7 @@ def ensure_patched(driver: Program, folder: Path) -> Path:
 
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     uc.Patcher.data_path = str(folder)  # it makes this folder, which would be one in the person's home
-    handle, name = tempfile.mkstemp(dir=folder, prefix="draft-")
+    handle, name = tempfile.mkstemp(dir=folder, prefix=_DRAFT)
     draft = Path(name)
     try:
         with os.fdopen(handle, "wb") as target, driver.path.open("rb") as source:
@@ -51,3 +53,7 @@ def _drop_others(folder: Path, kept: Path) -> None:
         if old != kept:
             with contextlib.suppress(OSError):
                 old.unlink()
+    for draft in folder.glob(f"{_DRAFT}*"):  # of a process that was killed over it
+        with contextlib.suppress(OSError):
+            if draft.stat().st_mtime < kept.stat().st_mtime - _DRAFT_S:
+                draft.unlink()

@@ -15,6 +15,7 @@ from adapters.browser.mailbox import Mailbox
 from adapters.browser.wrapper import ensure_wrapper
 from daemon.domain.session import SessionNews
 
+_PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -36,6 +37,7 @@ def work(line: Connection, locks: list[int]) -> None:
 
 
 def _warm(job: Warm) -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # stopped together with the nursery
     ensure_wrapper(job.settings.folder)
     if job.settings.backend == "undetected":
         ensure_patched(job.driver, job.settings.folder)
