@@ -18,6 +18,7 @@ from daemon.domain.session import Workplace
 _QUIET_PASSES = 3
 _PASS_S = 0.02
 _END_WITHIN_S = 10.0
+_LOOK_WITHIN_S = 0.5
 _BEFORE_SWITCH = re.compile(r" (?=--)")
 
 
@@ -27,14 +28,14 @@ class Belonging:
 
     place: Workplace
 
-    def is_browser(self, pid: int, arguments: tuple[str, ...]) -> bool:
+    def is_browser(self, arguments: tuple[str, ...]) -> bool:
         """Tell whether it is a browser with exactly this user-data-dir.
 
         For the profile itself that is not enough: the person may have opened it in a browser of their own.
         """
         if f"--user-data-dir={self.place.user_data_dir}" not in arguments:
             return False
-        return not self.place.is_master or self._has_temp_dir(pid)
+        return not self.place.is_master or session_mark(self.place) in arguments
 
     def owns(self, pid: int) -> bool:
         """Tell whether the process is this session's browser, crash handler or driver."""
@@ -43,7 +44,7 @@ class Belonging:
             return True
         if any(Path(each).name.startswith("chromedriver") for each in arguments[:4]):
             return self._has_temp_dir(pid)
-        return self.is_browser(pid, arguments)
+        return self.is_browser(arguments)
 
     def _has_temp_dir(self, pid: int) -> bool:
         try:
@@ -51,6 +52,11 @@ class Belonging:
         except OSError:
             return False
         return f"TMPDIR={self.place.temp_dir}".encode() in environ.split(b"\0")
+
+
+def session_mark(place: Workplace) -> str:
+    """Return a switch that Chromium does not know, to know the browser by. Its environment it overwrites on desktops."""
+    return f"--tokd-session={place.session}"
 
 
 def pids() -> Iterator[int]:
@@ -85,12 +91,19 @@ def parent_of(pid: int) -> int:
 
 
 def browser_of(user_data_dir: str, parent: int) -> int | None:
-    """Return the browser process that `parent` has started with exactly this user-data-dir."""
-    wanted = f"--user-data-dir={user_data_dir}"
-    for pid in pids():
-        if parent_of(pid) == parent and wanted in arguments_of(pid):
-            return pid
-    return None
+    """Return the browser process that `parent` has started with exactly this user-data-dir.
+
+    None after looking for a while only: a process that is becoming another program, or is writing its command line
+    anew, has none that could be read.
+    """
+    wanted, until = f"--user-data-dir={user_data_dir}", now() + _LOOK_WITHIN_S
+    while True:
+        for pid in pids():
+            if parent_of(pid) == parent and wanted in arguments_of(pid):
+                return pid
+        if now() >= until:
+            return None
+        pause(_PASS_S)
 
 
 def end_all(place: Workplace, *, ask_s: float) -> None:
@@ -113,9 +126,7 @@ def _ask(belonging: Belonging, seconds: float) -> None:
 
     def is_main(pid: int) -> bool:
         arguments = arguments_of(pid)
-        return belonging.is_browser(pid, arguments) and not any(
-            each.startswith("--type=") for each in arguments
-        )
+        return belonging.is_browser(arguments) and not any(each.startswith("--type=") for each in arguments)
 
     until = now() + seconds
     for pid in [pid for pid in pids() if is_main(pid)]:
