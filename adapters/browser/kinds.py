@@ -12,7 +12,7 @@ from adapters.browser.driver import ensure_patched
 from adapters.browser.facts import Detection, no_answer
 from adapters.browser.keyring import KeyringWatch
 from adapters.browser.lifecycle import Lifecycle, Over
-from adapters.browser.processes import browser_of
+from adapters.browser.processes import browser_of, session_mark
 from adapters.browser.running import NotOurs, RunningBrowser
 from adapters.browser.tabs import Tab
 from adapters.browser.wrapper import ensure_wrapper
@@ -132,7 +132,7 @@ class LoginLifecycle(Lifecycle):
         """Start it and wait until it has the profile."""
         wrapper = ensure_wrapper(self.settings.folder)
         arguments = [
-            f"--user-data-dir={self.place.user_data_dir}", *unsafe(launching.is_sandboxed()),
+            f"--user-data-dir={self.place.user_data_dir}", session_mark(self.place), *unsafe(launching.is_sandboxed()),
             *launching.arguments(self.order, self.place, self.settings), self.order.url,
         ]  # fmt: skip
         process = spawn(wrapper, arguments)

@@ -477,7 +477,8 @@ def own_browser(stage: Stage, folder: str) -> subprocess.Popen[bytes]:
 
 
 def test_ending_a_profile_asks_its_browser_before_it_is_killed(bare: Stage) -> None:
-    session = bare.open("logged_out", kind=SessionKind.LOGIN)
+    desktop = dict(bare.make_settings().environ) | {"DBUS_SESSION_BUS_ADDRESS": "unix:path=/nowhere"}
+    session = bare.open("logged_out", kind=SessionKind.LOGIN, environ=desktop)
     session.opened()
     wait_until(lambda: Path(bare.places[-1].user_data_dir, "Default", "Cookies").exists())
 
