@@ -1,6 +1,8 @@
 """The daemon's life: start is a list, stop is that list backwards; every step guarded, one shared deadline."""
 
 import logging
+import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -11,6 +13,7 @@ from daemon.signals import stop_on_signals
 
 LOG = logging.getLogger("tokd.app")
 STOP_S = 20.0
+LINGER_S = 2.0
 EXIT_OK = 0
 EXIT_FAILED = 70
 EXIT_REFUSED = 78
@@ -79,3 +82,17 @@ class App:
                 LOG.error("%s did not stop in time", step.name)
                 is_clean = False
         return is_clean
+
+
+def leave_hanging_threads(code: int) -> None:
+    """End the process here where a part's thread does not end: Python would wait for it for ever."""
+    deadline = time.monotonic() + LINGER_S
+    others = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
+    for thread in (thread for thread in others if not thread.daemon):
+        thread.join(max(0.0, deadline - time.monotonic()))
+    hanging = [thread.name for thread in others if not thread.daemon and thread.is_alive()]
+    if hanging:
+        LOG.error("ending without %s: it does not stop", ", ".join(hanging))
+        logging.shutdown()
+        sys.stdout.flush()
+        os._exit(code or EXIT_FAILED)

@@ -17,6 +17,9 @@ from daemon.jobs.tools import Tools
 from daemon.ports import Clock
 
 MEGABYTE = 1_000_000
+RESERVE_S = (
+    6.0  # of the daemon's time to stop: for telling the ends, and for all that stops after the windows
+)
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class SessionParts:
 
     def stop(self, deadline_s: float) -> bool:
         """Close all windows and wait until they are cleaned up."""
-        is_done = self.live.close_all(deadline_s)
+        is_done = self.live.close_all(max(1.0, deadline_s - RESERVE_S))
         self.browsers.stop()
         self.profiles.close()
         return is_done

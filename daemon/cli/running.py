@@ -36,9 +36,12 @@ def run(
     if as_json:
         invocation.overrides.setdefault("log.format", "json")
     loaded = invocation.loaded()
+    from daemon.app import leave_hanging_threads  # noqa: PLC0415
     from daemon.bootstrap import RunOptions, run_daemon  # noqa: PLC0415 - it imports every adapter
 
-    raise typer.Exit(run_daemon(loaded, RunOptions(with_broker=with_broker, simulate=simulate)))
+    code = run_daemon(loaded, RunOptions(with_broker=with_broker, simulate=simulate))
+    leave_hanging_threads(code)
+    raise typer.Exit(code)
 
 
 def simulator(

@@ -3,10 +3,10 @@
 from dataclasses import replace
 from typing import Any
 
-from daemon.domain.errors import Code, Problem, Rejected
+from daemon.domain.errors import Code, Rejected
 from daemon.domain.events import EventType
 from daemon.domain.ids import ProfileName, SessionId
-from daemon.domain.login import Doubt, Login
+from daemon.domain.login import Doubt
 from daemon.domain.session import BrowserEnded, EndReason, Session, SessionKind, SessionState, move
 from daemon.domain.views import session_view
 from daemon.handlers.context import Context
@@ -187,16 +187,6 @@ def new_session(
     return session
 
 
-def failed(code: Code, message: str) -> BrowserEnded:
-    """Return the end of a session that could not be opened."""
-    return BrowserEnded(reason=EndReason.FAILED, error=Problem(code.value, message))
-
-
 def with_warnings(session: Session, more: tuple[str, ...]) -> Session:
     """Return the session with further warnings, none twice."""
     return replace(session, warnings=tuple(dict.fromkeys((*session.warnings, *more))))
-
-
-def is_logged_in(session: Session) -> bool:
-    """Tell whether the session's page was logged in when last read."""
-    return session.login is Login.LOGGED_IN

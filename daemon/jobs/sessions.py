@@ -102,6 +102,9 @@ class LiveSessions:
                 self._early[session] = reason
                 return
             if live.closing is not None:
+                live.promote_to = (
+                    live.promote_to or promote_to
+                )  # it closes anyway: the clone may still be kept
                 return
             live.closing, live.promote_to = reason, promote_to
             if live.browser is not None:
@@ -151,9 +154,18 @@ class LiveSessions:
         """Forget a session; return the questions that nobody has answered."""
         with self._guard:
             live = self._live.pop(session, _Live())
-            self._early.pop(session, None)
             self._guard.notify_all()
             return list(live.questions.values())
+
+    def forget(self, session: SessionId) -> None:
+        """Forget what came for a session while its end was being written down."""
+        with self._guard:
+            self._early.pop(session, None)
+
+    def names(self) -> frozenset[SessionId]:
+        """Return the sessions that a worker has."""
+        with self._guard:
+            return frozenset(self._live)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,10 +203,14 @@ class SessionJobs:
         found = self.profiles.survey()
         for place in found.orphans:
             LOG.warning("session %s has no owner any more: cleaning up", place.session)
-            self.browser.end(place)
-            self.profiles.release(place)
+            try:
+                self.browser.end(place)
+            except Exception:
+                LOG.exception("what is left of session %s could not be ended", place.session)
+            finally:
+                self.profiles.release(place)  # else its lock would look like an owner's to the next sweep
         removed = frozenset(place.session for place in found.orphans)
-        self.tools.ask_surely(SessionsSwept(removed, found.held))
+        self.tools.ask_surely(SessionsSwept(removed, found.held | self.live.names()))
         self.pictures.drop(self.tools.clock.now() - timedelta(seconds=self.picture_keep_s))
         if not self.is_warm.is_set():
             self.is_warm.set()
@@ -207,7 +223,7 @@ class SessionJobs:
         if session is None or session.is_over:
             return
         self.live.begin(session.id)
-        report = SessionEnded(session=session.id, end=_broken())
+        report: SessionEnded | None = SessionEnded(session=session.id, end=_broken())
         try:
             report = self._stay(session)
         except Rejected as refusal:
@@ -218,15 +234,18 @@ class SessionJobs:
         except _Unwanted as unwanted:
             report = SessionEnded(session=session.id, end=BrowserEnded(reason=unwanted.reason))
         except (Stopped, StorageFailed):
-            raise  # the ledger is closed: the next start finds the session without an owner
+            report = None  # the ledger is closed: the next start finds the session without an owner
+            raise
         except Exception:
             LOG.exception("session %s failed", session.id)
         finally:
             left = self.live.end(session.id)
-            with suppress(Stopped, StorageFailed):
-                self.tools.ask_surely(report)
             for question in left:
                 self._refuse(question)
+            if report is not None:
+                with suppress(Stopped, StorageFailed):
+                    self.tools.ask_surely(report)
+            self.live.forget(session.id)
 
     def _stay(self, session: Session) -> SessionEnded:
         order = session.order
@@ -248,9 +267,11 @@ class SessionJobs:
                 else:
                     self._pass_on(session, news)
         finally:
-            self.browser.end(place)
-            promoted = self._promote(session, place, end)
-            is_clean = self.profiles.release(place)
+            try:
+                self.browser.end(place)
+                promoted = self._promote(session, place, end)
+            finally:
+                is_clean = self.profiles.release(place)
         return SessionEnded(session=session.id, end=end, is_clean=is_clean, **promoted)
 
     def _pass_on(self, session: Session, news: SessionNews) -> None:
@@ -283,14 +304,26 @@ class SessionJobs:
         if news.refusal is not None:
             problem = Rejected(Code.SESSION_BUSY, news.refusal, retryable=True)
             body: dict[str, object] = {"status": "failed", "error": problem.as_dict()}
+        elif (path := self._keep(session, news)) is None:
+            full = Rejected(
+                Code.DISK_FULL, "the picture could not be stored; tokd's log says why", retryable=True
+            )
+            body = {"status": "failed", "error": full.as_dict()}
         else:
-            path = self.pictures.keep(session.id, news.image, news.media_type, self.tools.clock.now())
             result: dict[str, object] = {"session": session.id, "path": path, "bytes": len(news.image)}
             result["media_type"] = news.media_type
             if asked.inline:
                 result["image"] = base64.b64encode(news.image).decode("ascii")
             body = {"status": "done", "result": result}
         self.tools.bus.tell(Answered(asked.request, body))
+
+    def _keep(self, session: Session, news: Pictured) -> str | None:
+        """Store a picture; a full disk costs the picture, not the session."""
+        try:
+            return self.pictures.keep(session.id, news.image, news.media_type, self.tools.clock.now())
+        except OSError:
+            LOG.exception("a picture of session %s could not be stored", session.id)
+            return None
 
     def _promote(self, session: Session, place: Workplace, end: BrowserEnded) -> dict[str, str]:
         profile = self.live.promotion(session.id)

@@ -127,6 +127,7 @@ class FakeBrowser:
         self.gate.set()
         self.hangs = False
         self.is_warm = False
+        self.end_error: OSError | None = None  # raised once
 
     def warm(self) -> None:
         self.is_warm = True
@@ -144,6 +145,9 @@ class FakeBrowser:
         return found
 
     def end(self, place: Workplace) -> None:
+        error, self.end_error = self.end_error, None
+        if error is not None:
+            raise error
         self.ended.append(place.session)
 
     def stop(self) -> None:
@@ -155,8 +159,11 @@ class FakePictures:
     """Implements ports.Pictures."""
 
     kept: list[bytes] = field(default_factory=list)
+    error: OSError | None = None
 
     def keep(self, session: SessionId, image: bytes, media_type: str, now: datetime) -> str:
+        if self.error is not None:
+            raise self.error
         self.kept.append(image)
         return f"pictures/{session}.jpg"
 

@@ -2,8 +2,11 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +14,8 @@ from daemon.app import EXIT_FAILED, EXIT_OK, EXIT_REFUSED, App, Step
 from daemon.domain.errors import StartRefused
 from daemon.signals import stop_on_signals
 from daemon.worker import supervised_thread
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class Stage:
@@ -175,3 +180,21 @@ def test_a_thread_that_ends_well_reports_no_death(stage: Stage) -> None:
     thread.join(10)
 
     assert not stage.stopping.is_set()
+
+
+HANG = """
+import logging, threading
+from daemon.app import EXIT_OK, leave_hanging_threads
+logging.basicConfig()
+threading.Thread(target=threading.Event().wait, name="stuck").start()
+leave_hanging_threads(EXIT_OK)
+"""
+
+
+def test_a_thread_that_hangs_does_not_keep_the_process() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", HANG], cwd=ROOT, capture_output=True, text=True, timeout=30, check=False
+    )
+
+    assert done.returncode == EXIT_FAILED
+    assert "stuck" in done.stderr

@@ -408,6 +408,14 @@ def _pictured(core: Core, **args: Any) -> dict[str, Any]:
     return call.final()
 
 
+def test_a_picture_that_cannot_be_stored_costs_the_picture_only(core: Core) -> None:
+    core.pictures.error = OSError(28, "No space left on device")
+    reply = _pictured(core)
+
+    assert (reply["status"], reply["error"]["code"]) == ("failed", "disk_full")
+    assert core.do("session/list")["sessions"][0]["state"] == "open"
+
+
 def test_a_question_to_a_dying_session_is_answered(core: Core) -> None:
     core.browser.hangs = True
     opened(core)
@@ -606,6 +614,52 @@ def test_a_session_of_this_start_is_no_orphan(core: Core) -> None:
     core.settle()
 
     assert core.events("session.ended") == []
+
+
+def test_an_orphan_that_resists_keeps_no_other_from_being_cleared(core: Core) -> None:
+    core.settle()
+    core.browser.end_error = OSError(24, "Too many open files")
+    core.profiles.left = [SessionId("e" * 16), SessionId("f" * 16)]
+    core.sweep()
+    settle(core, 2)
+
+    assert core.profiles.released == ["e" * 16, "f" * 16]
+
+
+def test_a_session_is_released_even_where_its_processes_resist(core: Core) -> None:
+    session = opened(core)
+    core.browser.end_error = OSError(24, "Too many open files")
+    core.do("session/close")
+
+    assert ended(core)["reason"] == "failed"
+    assert core.profiles.released == [session]
+
+
+def test_a_session_of_this_start_that_no_worker_has_any_more_is_ended_in_time(core: Core) -> None:
+    session = opened(core)
+    core.live.end(SessionId(session))  # as if its worker thread were gone without a word
+    core.sweep()
+    core.settle()
+    assert core.events("session.ended") == []
+
+    core.clock.advance(61)
+    core.sweep()
+    core.settle()
+    assert core.events("session.ended")[0]["data"]["reason"] == "orphaned"
+    core.live.begin(SessionId(session))  # for its thread, which is alive after all
+
+
+def test_a_promotion_of_a_session_that_closes_already_is_kept_in_mind(core: Core) -> None:
+    core.browser.hangs = True
+    session = opened(core)
+    core.live.close(SessionId(session), EndReason.CLOSED_BY_COMMAND)
+    core.do("profiles/promote", {"session": session})
+    core.settle()
+    core.browser.opened[0].tell(
+        BrowserEnded(reason=EndReason.CLOSED_BY_COMMAND, exit_status=0, is_clean=True)
+    )
+
+    assert ended(core)["promoted_to"] == "master"
 
 
 def test_a_stop_closes_every_session(tmp_path: Path) -> None:
