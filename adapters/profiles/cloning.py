@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from daemon.domain.errors import Interrupted
+
 # What no session needs: caches, dumps, downloads of the browser itself, and locks of the browser that runs. All else
 # is copied, so that state which a newer browser keeps in a new place comes along.
 TOP_SKIPPED = (
@@ -23,7 +25,9 @@ PROFILE_SKIPPED = (
     "optimization_guide*", "Sessions", "Sessions_Encrypted",
 )  # fmt: skip
 
-_CHUNK = 1 << 30
+_CHUNK = 8 << 20
+_ASK_EVERY_FILES = 64
+_ASK_EVERY_BYTES = _CHUNK
 _UNSUPPORTED = (errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM)
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 # A pipe in a file's place must not hold us up.
@@ -77,17 +81,46 @@ def opened(name: str, flags: int, *, within: int | None = None) -> Iterator[int]
         os.close(descriptor)
 
 
+def never() -> bool:
+    """Let the work go on to its end."""
+    return False
+
+
+class Patience:
+    """Asks every few files and megabytes whether the work is to be cut short."""
+
+    def __init__(self, stop: Callable[[], bool] = never) -> None:
+        self._stop = stop
+        self._files = self._bytes = 0
+
+    def spend(self, size: int = 0) -> None:
+        """Count one entry, or so many bytes of one. Raises Interrupted."""
+        self._files += not size
+        self._bytes += size
+        if self._files >= _ASK_EVERY_FILES or self._bytes >= _ASK_EVERY_BYTES:
+            self._files = self._bytes = 0
+            self.ask()
+
+    def ask(self) -> None:
+        """Ask now. Raises Interrupted."""
+        if self._stop():
+            raise Interrupted("the copying of a profile was cut short")
+
+
 class Walk:
     """Copies a tree into a new folder: folders 0700, files 0600, links and special files left out.
 
-    What vanishes under our hands is left out as well: the caller compares before and after.
+    What vanishes under our hands is left out as well: the caller compares before and after. `stop` is asked every so
+    often; once it says yes, Interrupted is raised and the half copy is the caller's.
     """
 
-    def __init__(self, skips: Callable[..., bool] = is_skipped) -> None:
+    def __init__(self, skips: Callable[..., bool] = is_skipped, stop: Callable[[], bool] = never) -> None:
         self._skips = skips
+        self._patience = Patience(stop)
 
     def run(self, source: Path, target: Path) -> None:
-        """Copy `source` to `target`, which must not exist. Raises OSError."""
+        """Copy `source` to `target`, which must not exist. Raises Interrupted, OSError."""
+        self._patience.ask()
         target.mkdir(0o700)
         # The top may be a link: the person's way to say where the profile is.
         with opened(str(source), os.O_RDONLY | os.O_DIRECTORY) as top, opened(str(target), _FOLDER) as made:
@@ -98,6 +131,7 @@ class Walk:
         in_profile = len(parts) == 1 and is_profile(parts[0], path)
         with os.scandir(source) as entries:
             for entry in entries:
+                self._patience.spend()
                 if self._skips((*parts, entry.name), in_profile=in_profile):
                     continue
                 try:
@@ -119,20 +153,24 @@ class Walk:
 
     def file(self, name: str, source: int, target: int, path: str, copy: str) -> None:  # noqa: ARG002
         """Copy one file."""
-        copy_file(name, source, target)
+        self.plain(name, source, target)
+
+    def plain(self, name: str, source: int, target: int) -> None:
+        """Copy one file as it is."""
+        copy_file(name, source, target, self._patience)
 
 
-def copy_file(name: str, source: int, target: int) -> None:
-    """Copy one regular file from one open folder to another, under its name. Raises OSError."""
+def copy_file(name: str, source: int, target: int, patience: Patience) -> None:
+    """Copy one regular file from one open folder to another, under its name. Raises Interrupted, OSError."""
     with opened(name, _SOURCE, within=source) as found:
         status = os.fstat(found)
         if not stat.S_ISREG(status.st_mode):
             return
         with opened(name, _TARGET, within=target) as made:
-            copy_bytes(found, made, status.st_size)
+            copy_bytes(found, made, status.st_size, patience)
 
 
-def copy_bytes(source: int, target: int, size: int) -> None:
+def copy_bytes(source: int, target: int, size: int, patience: Patience) -> None:
     """Copy all bytes in the kernel, sharing blocks where the file system can; else through memory.
 
     Each way goes on where the one before stopped: all of them move the descriptors' own positions.
@@ -144,6 +182,7 @@ def copy_bytes(source: int, target: int, size: int) -> None:
             copied = 0
             while count := step(source, target):
                 copied += count
+                patience.spend(count)
         except OSError as error:
             if error.errno not in _UNSUPPORTED:
                 raise
@@ -151,6 +190,7 @@ def copy_bytes(source: int, target: int, size: int) -> None:
             if copied:  # some file systems end at once instead of saying that they cannot
                 return
     while block := os.read(source, 1 << 20):
+        patience.spend(len(block))
         while block:
             block = block[os.write(target, block) :]
 

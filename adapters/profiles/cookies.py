@@ -5,7 +5,7 @@ import re
 import socket
 import sqlite3
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 from urllib.parse import unquote
@@ -107,8 +107,8 @@ def _takes(where: str) -> bool:
     return True
 
 
-def back_up(source: Path, target: Path, within_s: float) -> None:
-    """Copy a database that a browser has open, as of one moment. Raises InUse, Rejected, OSError.
+def back_up(source: Path, target: Path, within_s: float, ask: Callable[[], object] = lambda: None) -> None:
+    """Copy a database that a browser has open, as of one moment. Raises InUse, Rejected, OSError, and what `ask` raises.
 
     Bounded: SQLite itself waits for ever on a database that is locked exclusively, as Chromium's are but for Cookies.
     """
@@ -117,6 +117,7 @@ def back_up(source: Path, target: Path, within_s: float) -> None:
 
     def progress(status: int, _remaining: int, _pages: int) -> None:
         nonlocal naps_left, rounds_left
+        ask()
         rounds_left -= 1
         naps_left -= status in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
         if naps_left < 0 or rounds_left < 0:

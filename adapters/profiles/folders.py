@@ -24,6 +24,7 @@ _SOCKET = "/org.chromium.Chromium.XXXXXX/SingletonSocket"
 _SOCKET_MAX = 107
 _MARKS = frozenset({"profile", "t", "session.json"})
 _YOUNG_S = 60
+_QUICK_FILES = 5000
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +112,16 @@ class Folders:
             if _remove(path, outside):
                 return True
         return False
+
+    def give_up(self, path: Path, temp_dir: Path) -> None:
+        """Remove as much of a session's folder as goes quickly; a survey does the rest. Never raises."""
+        gone = self.path / f"{GONE}{path.name}"
+        with suppress(OSError):
+            path.rename(gone)
+            path = gone
+            if self._is_ours_outside(temp_dir):
+                shutil.rmtree(temp_dir)
+            _remove_some(path)
 
     def _is_ours_outside(self, temp_dir: Path) -> bool:
         """Tell whether this is a temp folder of the kind that we make: whoever wrote it down may be mistaken."""
@@ -213,6 +224,18 @@ def _locked(folder: Path) -> int:
 
 def _is_young(path: Path, now: float) -> bool:
     return now - path.lstat().st_mtime < _YOUNG_S
+
+
+def _remove_some(top: Path) -> None:
+    """Remove a tree, or the first so many files of it. Raises OSError."""
+    files_left = _QUICK_FILES
+    for folder, _, names in os.walk(top, topdown=False):
+        for name in names:
+            if not files_left:
+                return
+            files_left -= 1
+            Path(folder, name).unlink()
+        Path(folder).rmdir()
 
 
 def _remove(path: Path, outside: Path | None) -> bool:

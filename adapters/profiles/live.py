@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from adapters.profiles import refusals
-from adapters.profiles.cloning import Walk, copy_file, opened
+from adapters.profiles.cloning import Walk, is_skipped, never, opened
 from adapters.profiles.cookies import ONE_READER, InUse, back_up
 from daemon.domain.ids import ProfileName
 
@@ -28,8 +28,8 @@ _ROLLBACK = 1  # the journal mode's byte at 18; 2 is a write-ahead log
 class LiveWalk(Walk):
     """Copies each kind of file so that it is whole: databases by backup, LevelDB folders until two looks agree."""
 
-    def __init__(self, profile: ProfileName) -> None:
-        super().__init__()
+    def __init__(self, profile: ProfileName, stop: Callable[[], bool] = never) -> None:
+        super().__init__(is_skipped, stop)
         self._profile = profile
         self.warnings = [WARNING]
 
@@ -38,12 +38,12 @@ class LiveWalk(Walk):
         if name.endswith(("-journal", "-shm")) or LOCKED.fullmatch(name):
             return
         if not self._is_rollback(name, source):
-            copy_file(name, source, target)
+            self.plain(name, source, target)
             return
         try:
             with ONE_READER:
                 within_s = COOKIES_WITHIN_S if name == "Cookies" else _OTHERS_WITHIN_S
-                back_up(Path(path, name), Path(copy, name), within_s)
+                back_up(Path(path, name), Path(copy, name), within_s, self._patience.ask)
         except InUse as error:
             if name == "Cookies":
                 raise refusals.locked(
@@ -91,9 +91,11 @@ def _size(entry: "os.DirEntry[str]") -> int:
     return entry.stat(follow_symlinks=False).st_size if entry.name.startswith("MANIFEST") else 0
 
 
-def walk_for(profile: ProfileName, *, is_live: bool) -> tuple[Walk, Callable[[], tuple[str, ...]]]:
+def walk_for(
+    profile: ProfileName, stop: Callable[[], bool], *, is_live: bool
+) -> tuple[Walk, Callable[[], tuple[str, ...]]]:
     """Return the walk for a profile, and what asks it for its warnings afterwards."""
     if not is_live:
-        return Walk(), tuple
-    walk = LiveWalk(profile)
+        return Walk(is_skipped, stop), tuple
+    walk = LiveWalk(profile, stop)
     return walk, lambda: tuple(walk.warnings)

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from adapters.profiles import cookies, folders, in_use, live, locks, preferences, promotion, refusals
+from adapters.profiles import cloning, cookies, folders, in_use, live, locks, preferences, promotion, refusals
 from adapters.profiles.settings import ProfilesSettings
-from daemon.domain.errors import Code, Rejected, StartRefused
+from daemon.domain.errors import Code, Interrupted, Rejected, StartRefused
 from daemon.domain.ids import NAME, ProfileName, SessionId
 from daemon.domain.session import (
     Encryption,
@@ -95,7 +95,7 @@ class ProfileStore:
 
     # -- a session's workplace ---------------------------------------------------------------------------
 
-    def prepare(self, order: SessionOrder) -> Workplace:
+    def prepare(self, order: SessionOrder, stop: Callable[[], bool] = cloning.never) -> Workplace:
         """Make the session's folder, hold its lock, and clone the profile into it."""
         if not _is_profile_name(order.profile) or self._master(order.profile) == self._folders.path:
             raise refusals.bad_name(order.profile)
@@ -105,7 +105,7 @@ class ProfileStore:
             self._refuse_full_disk()
             if order.kind is SessionKind.LOGIN:
                 return self._prepare_login(order)
-            return self._prepare_clone(order)
+            return self._prepare_clone(order, stop)
         except OSError as error:
             raise refusals.disk_failed(error, f"preparing a session of profile {order.profile!r}") from error
 
@@ -129,7 +129,7 @@ class ProfileStore:
             undo.pop_all()
         return self._workplace(order.session, folder, _Held((folder.lock, lock)), encryption, warnings)
 
-    def _prepare_clone(self, order: SessionOrder) -> Workplace:
+    def _prepare_clone(self, order: SessionOrder, stop: Callable[[], bool]) -> Workplace:
         master = self._master(order.profile)
         if not master.is_dir():
             raise refusals.no_such_profile(order.profile, self._names(), self._settings.default_profile)
@@ -138,8 +138,8 @@ class ProfileStore:
             taken_from = promotion.fingerprint(master)
             folder = self._folders.make(order.session, None, self._note(order))
             undo.callback(os.close, folder.lock)
-            undo.callback(self._folders.remove, folder.path, folder.temp_dir)
-            walk, warnings = live.walk_for(order.profile, is_live=is_live)
+            undo.push(self._undoing(folder))
+            walk, warnings = live.walk_for(order.profile, stop, is_live=is_live)
             walk.run(master, folder.user_data_dir)
             if not is_live and self._is_disturbed(master, taken_from):
                 raise refusals.locked(order.profile, "a browser that was started meanwhile", "try again")
@@ -149,6 +149,16 @@ class ProfileStore:
             undo.pop_all()
         held = _Held((folder.lock,), order.profile, taken_from)
         return self._workplace(order.session, folder, held, encryption, told)
+
+    def _undoing(self, folder: folders.Folder) -> Callable[..., None]:
+        """Return what removes a folder that was made in vain: without keeping anybody waiting who asked for the end."""
+
+        def undo(kind: type[BaseException] | None, _error: object, _trace: object) -> None:
+            is_interrupted = kind is not None and issubclass(kind, Interrupted)
+            remove = self._folders.give_up if is_interrupted else self._folders.remove
+            remove(folder.path, folder.temp_dir)
+
+        return undo
 
     def release(self, place: Workplace) -> bool:
         """Remove the folder and what belongs to it, let go of the locks."""

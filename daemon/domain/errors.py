@@ -147,6 +147,10 @@ class UploadUrlDead(PlatformError):
     """The upload address is gone (403, 404): this upload can never be finished, so it can never publish."""
 
 
+class Interrupted(TokdError):
+    """A long step was cut short because somebody asked for the end; nothing of it is left."""
+
+
 class StaleAttempt(TokdError):
     """Another attempt owns the post now (rule R8): whoever gets this must stop at once and write nothing."""
 

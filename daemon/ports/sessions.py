@@ -1,6 +1,6 @@
 """What the core needs for browser sessions: profiles on disk, and browsers."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Protocol
 
@@ -18,12 +18,13 @@ from daemon.domain.session import (
 class Profiles(Protocol):
     """The person's browser profiles on disk, their clones, and who may touch them when. From any thread."""
 
-    def prepare(self, order: SessionOrder) -> Workplace:
+    def prepare(self, order: SessionOrder, stop: Callable[[], bool] = lambda: False) -> Workplace:
         """Make the session's folder, hold its lock, and clone the profile into it.
 
         A login gets no clone but the profile itself, made where it is new and held exclusively. Whatever is
         raised, nothing is left behind. Raises Rejected: no_such_profile, user_data_locked, disk_full,
-        keyring_unreachable, browser_failed where the disk fails otherwise.
+        keyring_unreachable, browser_failed where the disk fails otherwise. `stop` is asked every so often while
+        copying; raises Interrupted soon after it said yes, and a later survey removes what could not go at once.
         """
 
     def release(self, place: Workplace) -> bool:
