@@ -46,6 +46,7 @@ class SessionParts:
         return SessionJobs(
             tools=tools, profiles=self.profiles, browser=self.browsers, live=self.live,
             pictures=PictureFolder(settings.state_dir / "pictures"),
+            creation_timeout_s=settings.session.creation_timeout,
         )  # fmt: skip
 
 

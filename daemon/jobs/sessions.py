@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from daemon.domain.errors import Code, Problem, Rejected, StorageFailed
+from daemon.domain.errors import Code, Interrupted, Problem, Rejected, StorageFailed
 from daemon.domain.ids import ProfileName, SessionId
 from daemon.domain.reports import (
     Answered,
@@ -178,6 +178,7 @@ class SessionJobs:
     live: LiveSessions
     pictures: Pictures
     picture_keep_s: float = 86_400
+    creation_timeout_s: float = 30
     is_warm: threading.Event = field(default_factory=threading.Event)
 
     def end(self, work: EndSession) -> None:
@@ -253,7 +254,7 @@ class SessionJobs:
         self._stop_if_unwanted(session.id)
         if session.kind is not SessionKind.LOGIN:
             self._move(session, SessionState.CLONING)
-        place = self.profiles.prepare(order)
+        place = self._prepare(session)
         end, is_clean = _broken(), False
         promoted: dict[str, str] = {}
         try:
@@ -273,6 +274,21 @@ class SessionJobs:
             finally:
                 is_clean = self.profiles.release(place)
         return SessionEnded(session=session.id, end=end, is_clean=is_clean, **promoted)
+
+    def _prepare(self, session: Session) -> Workplace:
+        """Clone the profile, as long as somebody wants it and the time to open is not over."""
+        until = self.tools.clock.monotonic() + self.creation_timeout_s
+
+        def stop() -> bool:
+            is_unwanted = self.live.wanted_end(session.id) is not None
+            return is_unwanted or self.tools.clock.monotonic() >= until
+
+        try:
+            return self.profiles.prepare(session.order, stop)
+        except Interrupted:
+            self._stop_if_unwanted(session.id)
+            told = f"the profile was not cloned within {self.creation_timeout_s:g} s; see session.creation_timeout"
+            raise Rejected(Code.SESSION_TIMEOUT, told, retryable=True) from None
 
     def _pass_on(self, session: Session, news: SessionNews) -> None:
         match news:

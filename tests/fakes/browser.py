@@ -2,11 +2,11 @@
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from daemon.domain.errors import Code, Rejected
+from daemon.domain.errors import Code, Interrupted, Rejected
 from daemon.domain.ids import ProfileName, SessionId
 from daemon.domain.login import Doubt, Login, Verdict
 from daemon.domain.session import (
@@ -23,6 +23,7 @@ from daemon.domain.session import (
     Survey,
     Workplace,
 )  # fmt: skip
+from tests.waiting import wait_until
 
 STARTED = Started(pid=4711, version="156.0", is_sandboxed=True)
 LOGGED_IN = Verdict(
@@ -48,8 +49,12 @@ class FakeProfiles:
         self.left: list[SessionId] = []
         self.held: set[SessionId] = set()
         self.can_remove = True
+        self.is_slow = False  # a clone takes until it is told to stop
 
-    def prepare(self, order: SessionOrder) -> Workplace:
+    def prepare(self, order: SessionOrder, stop: Callable[[], bool] = lambda: False) -> Workplace:
+        if self.is_slow:
+            wait_until(stop, 10, what="an order to stop cloning")
+            raise Interrupted
         if self.refusal is not None:
             raise self.refusal
         if order.kind is SessionKind.LOGIN:

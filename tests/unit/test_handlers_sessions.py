@@ -150,6 +150,30 @@ def test_a_close_before_the_browser_has_started_ends_the_session(core: Core) -> 
     assert core.browser.opened == []
 
 
+def test_a_close_stops_the_cloning(core: Core) -> None:
+    core.profiles.is_slow = True
+    call = core.submit("session/open")
+    wait_until(lambda: _state(core) == "cloning", 10, what="the cloning")
+    core.do("session/close")
+
+    assert call.final()["error"]["code"] == "session_busy"
+    assert ended(core)["reason"] == "closed_by_command"
+
+
+def test_a_clone_that_takes_too_long_is_a_timeout(core: Core) -> None:
+    core.profiles.is_slow = True
+    call = core.submit("session/open")
+    wait_until(lambda: _state(core) == "cloning", 10, what="the cloning")
+    core.clock.advance(31)
+
+    assert call.final()["error"]["code"] == "session_timeout"
+
+
+def _state(core: Core) -> str | None:
+    found = core.do("session/list")["sessions"]
+    return found[0]["state"] if found else None
+
+
 def test_a_deadline_ends_the_session_after_a_warning(core: Core) -> None:
     opened(core, timeout_seconds=90)
     core.browser.opened[0].tell(
@@ -646,7 +670,8 @@ def test_a_session_of_this_start_that_no_worker_has_any_more_is_ended_in_time(co
     core.sweep()
     core.settle()
     assert core.events("session.ended")[0]["data"]["reason"] == "orphaned"
-    core.live.begin(SessionId(session))  # for its thread, which is alive after all
+    core.live.begin(SessionId(session))  # its thread is alive after all, and may end
+    core.browser.opened[0].tell(BrowserEnded(reason=EndReason.CRASHED))
 
 
 def test_a_promotion_of_a_session_that_closes_already_is_kept_in_mind(core: Core) -> None:
