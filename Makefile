@@ -36,7 +36,7 @@ run: $(VENV)/run-ready  ## Install what is missing and run tokd with a broker of
 .PHONY: test
 test: $(VENV)/dev-ready  ## Run the whole suite
 	$(call ensure_packages,$(TEST_PACKAGES))
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n logical --maxprocesses 4 --dist loadfile
 
 .PHONY: check
 check: $(VENV)/dev-ready  ## Check format, lint, types and import contracts
