@@ -7,6 +7,7 @@ from typing import Any
 
 from adapters.browser.devtools import BrowserLine, DevToolsError, DevToolsGone
 from adapters.browser.facts import Detection, no_answer
+from adapters.browser.keyring import KeyringWatch
 from adapters.browser.settings import BrowserSettings
 from adapters.browser.tabs import Tab, TabBusy, TabGone
 from daemon.domain.login import Verdict
@@ -24,6 +25,7 @@ def read_login(
     settings: BrowserSettings,
     is_over: Callable[[], bool],
     wait: Callable[[float], None],
+    keyring: KeyringWatch | None = None,
 ) -> Verdict:
     """Read the login state in a tab of our own, so that the person's page is left alone."""
     try:
@@ -32,8 +34,10 @@ def read_login(
         return no_answer("the browser opened no tab for the question")
     try:
         tab = Tab(line, target)
-        detection = Detection(tab=tab, url=url, settings=settings, is_over=is_over, wait=wait)
-        verdict = detection.run(lambda: tab.tell("Page.navigate", {"url": url}))
+        detection = Detection(
+            tab=tab, url=url, settings=settings, is_over=is_over, wait=wait, keyring=keyring
+        )
+        verdict = detection.run(lambda: _navigate(tab, url))
     except TabGone:
         verdict = None
     finally:
@@ -74,6 +78,14 @@ def _own_tab(line: BrowserLine) -> str:
         return str(line.call("Target.createTarget", params | {"hidden": True})["targetId"])
     except DevToolsError:
         return str(line.call("Target.createTarget", params | {"background": True})["targetId"])
+
+
+def _navigate(tab: Tab, url: str) -> None:
+    """Go there, and let no older answer stand in for the server's."""
+    with contextlib.suppress(TabBusy):
+        tab.call("Network.setBypassServiceWorker", {"bypass": True})
+        tab.call("Network.setCacheDisabled", {"cacheDisabled": True})
+    tab.tell("Page.navigate", {"url": url})
 
 
 def _seen(line: BrowserLine, pages: list[str]) -> str:

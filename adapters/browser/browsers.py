@@ -6,7 +6,7 @@ from dataclasses import replace
 from adapters.browser import display
 from adapters.browser.chromium import Programs
 from adapters.browser.clocks import now
-from adapters.browser.handle import WorkerHandle
+from adapters.browser.handle import Patience, WorkerHandle
 from adapters.browser.letters import Session, Warm
 from adapters.browser.nursery import Nursery
 from adapters.browser.processes import end_all
@@ -26,7 +26,7 @@ class ChromiumBrowsers:
     def __init__(self, settings: BrowserSettings, nursery: Nursery | None = None) -> None:
         self._settings = replace(settings, environ=dict(settings.environ))
         self._programs = Programs(self._settings)
-        self._nursery = nursery or Nursery()
+        self._nursery = nursery or Nursery(self._settings.folder)
 
     def warm(self) -> None:
         """Start the nursery and make the patched driver. Never raises."""
@@ -66,7 +66,9 @@ class ChromiumBrowsers:
             until=until,
         )  # fmt: skip
         line, pid = self._nursery.employ(job, place.locks, self._settings.creation_timeout_s)
-        return WorkerHandle(line, pid, lambda: self.end(place))
+        budget = self._settings.close_budget_s(is_master=place.is_master)
+        patience = Patience(start_s=self._settings.creation_timeout_s, close_s=budget)
+        return WorkerHandle(line, pid, lambda: self.end(place), patience)
 
     def end(self, place: Workplace) -> None:
         """Kill every process of the session; a profile's own browser is asked first."""

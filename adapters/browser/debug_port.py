@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 _PIDFD_GETFD = 438
@@ -12,11 +13,12 @@ _TABLES = ("/proc/net/tcp", "/proc/net/tcp6")
 
 
 class DebugPort:
-    """Copies of the sockets on which a browser listens at a port, to be shut later."""
+    """Copies of the sockets on which a browser listens at a port, to be shut later, and what came in by them."""
 
     def __init__(self, pid: int, pidfd: int, port: int) -> None:
         self._copies: list[int] = []
-        inodes = _listeners(port)
+        self._pid, self._pidfd, self._port = pid, pidfd, port
+        inodes = _inodes(lambda at, _, state: at == port and state == _LISTENS)
         self.is_owned = False  # by this very browser: another one's port would show another one's pages
         self.can_be_shut = True
         for fd in _sockets(pid, inodes):
@@ -27,21 +29,31 @@ class DebugPort:
             else:
                 self._copies.append(copy)
 
-    def shut(self) -> None:
-        """Let the port refuse connections from now on; those that are open go on. Safe twice."""
-        for copy in self._copies:
-            with contextlib.suppress(OSError), socket.socket(fileno=copy) as sock:
-                sock.shutdown(socket.SHUT_RDWR)
-        self._copies.clear()
+    def shut(self, own: int | None = None) -> None:
+        """Refuse connections from now on, and cut those that are open, except ours from port `own`. Safe twice."""
+        _cut(self._copies)
+        if self.is_owned and own is not None:
+            others = _inodes(lambda at, peer, state: at == self._port and peer != own and state != _LISTENS)
+            found = [_copy(self._pidfd, fd) for fd in _sockets(self._pid, others)]
+            _cut([copy for copy in found if copy is not None])
 
 
-def _listeners(port: int) -> set[str]:
+def _cut(copies: list[int]) -> None:
+    for copy in copies:
+        with contextlib.suppress(OSError), socket.socket(fileno=copy) as sock:
+            sock.shutdown(socket.SHUT_RDWR)
+    copies.clear()
+
+
+def _inodes(is_meant: Callable[[int, int, str], bool]) -> set[str]:
+    """Return the names of the sockets with such a port of their own, port of the other end, and state."""
     found = set()
     for table in _TABLES:
         with contextlib.suppress(OSError):
             for line in Path(table).read_text(encoding="ascii").splitlines()[1:]:
                 fields = line.split()
-                if fields[3] == _LISTENS and int(fields[1].rsplit(":", 1)[1], 16) == port:
+                ports = [int(each.rsplit(":", 1)[1], 16) for each in fields[1:3]]
+                if is_meant(ports[0], ports[1], fields[3]):
                     found.add(f"socket:[{fields[9]}]")
     return found
 

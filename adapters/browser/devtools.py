@@ -43,6 +43,7 @@ class BrowserLine:
         try:
             path = _browser_path(port)
             sock = socket.create_connection((HOST, port), CALL_WITHIN_S)  # ours, so that no proxy is asked
+            self.local_port: int = sock.getsockname()[1]
             self._socket = websocket.create_connection(
                 f"ws://{HOST}:{port}{path}", socket=sock, suppress_origin=True, timeout=CALL_WITHIN_S
             )

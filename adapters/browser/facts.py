@@ -12,16 +12,50 @@ from adapters.browser.keyring import KeyringWatch
 from adapters.browser.network import NetworkView, covers
 from adapters.browser.settings import BrowserSettings, LoginMarkers
 from adapters.browser.tabs import Tab, TabBusy, TabGone
-from daemon.domain.login import Doubt, Login, LoginFacts, LoginRules, Verdict, judge, may_reload
+from daemon.domain.login import (
+    Doubt,
+    Login,
+    LoginFacts,
+    LoginRules,
+    Verdict,
+    judge,
+    may_reload,
+    negative_signs,
+    without_page,
+)  # fmt: skip
 
 LOOK_EVERY_S = 0.03
 _PROBE = Path(__file__).with_name("probe.js").read_text(encoding="utf-8")
 _WEB = {"http:", "https:"}
+_ANSWERS_WITHIN_S = 1.5
 
 
 def no_answer(text: str) -> Verdict:
     """Return the verdict where the browser cannot be asked."""
     return Verdict(login=Login.UNCERTAIN, method="none", evidence=(text,), reason=Doubt.BROWSER)
+
+
+@dataclass(slots=True)
+class _Clock:
+    """Knows since when there is this page, and since when the signs of a logout are what they are."""
+
+    rules: LoginRules
+    since: float
+    document: str | None = None
+    signs: frozenset[str] = frozenset()
+    signs_since: float = 0.0
+
+    def read(self, facts: LoginFacts, document: str | None, at: float) -> None:
+        """Note what is seen now."""
+        if facts.page_status is not None and document != self.document:
+            self.document, self.since = document, at
+        if (signs := negative_signs(facts)) != self.signs:
+            self.signs, self.signs_since = signs, at
+
+    def judge(self, facts: LoginFacts, at: float, *, is_last: bool) -> Verdict | None:
+        """Return the verdict of this moment."""
+        age_s = at - max(self.signs_since, self.since)
+        return judge(facts, at - self.since, self.rules, is_last=is_last, sign_age_s=age_s)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -75,22 +109,18 @@ class Detection:
             grace_s=self.settings.negative_grace_s, cookie_absent_decides=self.settings.cookie_absent_decides
         )
         view = NetworkView(self.settings.markers, self._hosts(), frame)
-        since, facts = now(), LoginFacts()
+        clock, facts = _Clock(rules, now()), LoginFacts()
         while not self.is_over():
-            has_come = view.page_status is not None
             facts = self._look(view, facts)
             at = now()
-            if view.page_status is not None and not has_come:
-                since = at  # a sign must last from the moment on when there is a page
-            verdict = judge(facts, at - since, rules, is_last=at >= until)
+            clock.read(facts, view.loader, at)
+            verdict = clock.judge(facts, at, is_last=at >= until)
             if verdict is not None:
-                return self._without_keyring(verdict, facts, at - since, rules)
+                return self._without_keyring(verdict, facts, clock, at)
             self.wait(min(LOOK_EVERY_S, until - at))
         return None
 
-    def _without_keyring(
-        self, verdict: Verdict, facts: LoginFacts, elapsed_s: float, rules: LoginRules
-    ) -> Verdict:
+    def _without_keyring(self, verdict: Verdict, facts: LoginFacts, clock: _Clock, at: float) -> Verdict:
         """Look twice before a profile with a keyring is called logged out."""
         if (
             self.keyring is None
@@ -98,39 +128,57 @@ class Detection:
             or not self.keyring.is_lost_at_last()
         ):
             return verdict
-        return judge(replace(facts, keyring_lost=True), elapsed_s, rules, is_last=True) or verdict
+        return clock.judge(replace(facts, keyring_lost=True), at, is_last=True) or verdict
 
     def _hosts(self) -> tuple[str, ...]:
         return (*self.settings.markers.hosts, urlsplit(self.url).hostname or "")
 
     def _look(self, view: NetworkView, before: LoginFacts) -> LoginFacts:
         """Return the facts as they are now; what could not be asked stays as it was. Raises TabGone."""
+        loader = view.loader
         view.feed(self.tab.events(), self.tab)
-        cookie = self._cookie(before.cookie)
+        if view.loader != loader or view.page_status is None:
+            before = without_page(before)
+        cookie = self._cookie(view.page_url, before.cookie)
         seen: dict[str, Any] = {}
-        if view.page_status is not None:  # before, the page would answer only after its server has
-            with contextlib.suppress(TabBusy):
+        is_there = view.page_status is not None  # before, the page would answer only after its server has
+        with contextlib.suppress(TabBusy):
+            is_there = is_there and self._shows(view.loader)
+            if is_there:
                 seen = self.tab.look(_PROBE, _argument(self.settings.markers))
+        known = _page(seen, view, self._hosts(), self.settings.markers) if is_there else {}
         is_lost = self.keyring is not None and self.keyring.is_lost()
-        known = _page(seen, view, self._hosts(), self.settings.markers)
         return replace(
             before, **known, page_status=view.page_status, load_error=view.load_error, cookie=cookie,
-            info_status=view.info_status, info_login=view.info_login,
+            info_status=view.info_status, info_login=view.info_login, info_pending=view.info_pending,
             username=view.username or seen.get("username"), keyring_lost=is_lost,
         )  # fmt: skip
 
-    def _cookie(self, before: bool | None) -> bool | None:
+    def _shows(self, loader: str | None) -> bool:
+        """Tell whether the tab shows the document that was answered: for a moment it still shows the one before."""
+        tree = self.tab.call("Page.getFrameTree", {}, _ANSWERS_WITHIN_S)
+        return loader in {None, tree.get("frameTree", {}).get("frame", {}).get("loaderId")}
+
+    def _cookie(self, page_url: str, before: bool | None) -> bool | None:
         """Tell whether a login cookie is there. Its value is looked at for emptiness only."""
         if not self.settings.markers.cookies:
             return None
         try:
-            found = self.tab.call("Network.getCookies", {"urls": [self.url]})
+            found = self.tab.call("Network.getCookies", {"urls": self._addresses(page_url)})
         except TabBusy:
             return before
         return any(
             each.get("name") in self.settings.markers.cookies and each.get("value")
             for each in found.get("cookies", ())
         )
+
+    def _addresses(self, page_url: str) -> list[str]:
+        """Return where to look for cookies. An address with http does not see those that are only for https."""
+        page = urlsplit(page_url)
+        is_ours = page.scheme and covers(self._hosts(), page.hostname or "")
+        own = urlsplit(self.url)
+        found = {self.url, own._replace(scheme="https").geturl()}
+        return sorted(found | ({page._replace(scheme="https").geturl()} if is_ours else set()))
 
 
 def _argument(markers: LoginMarkers) -> dict[str, Any]:

@@ -6,6 +6,7 @@ A kind says how the window comes to be handed over. Watching it, ending it and t
 import contextlib
 import os
 import select
+import signal
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -16,7 +17,9 @@ from adapters.browser import display
 from adapters.browser.asking import read_login, take_picture
 from adapters.browser.backends import Leash
 from adapters.browser.clocks import SLICE_S, now, pause
+from adapters.browser.deadline import Deadline
 from adapters.browser.facts import no_answer
+from adapters.browser.keyring import KeyringWatch
 from adapters.browser.launching import last_words, trim_log
 from adapters.browser.letters import Check, Extend, Letter, Picture, Session
 from adapters.browser.mailbox import Mailbox
@@ -38,6 +41,7 @@ from daemon.domain.session import (
 
 T = TypeVar("T")
 _GONE_WITHIN_S = 0.5
+_NORMAL = "Normal"
 
 
 class Over(Exception):
@@ -62,8 +66,7 @@ class Lifecycle(ABC):
         self.leash = Leash(self._watch_start)
         self._early: int | None = None
         self.browser: RunningBrowser | None = None
-        self._deadline: float | None = None
-        self._warn_at: float | None = None
+        self.deadline = Deadline(self.settings.ending_soon_s)
 
     @abstractmethod
     def open(self) -> RunningBrowser:
@@ -146,19 +149,15 @@ class Lifecycle(ABC):
         return (
             self.mailbox.is_interrupted
             or (self.browser is not None and self.browser.is_gone)
-            or now() >= (self.job.until if self._deadline is None else self._deadline)
+            or (self.deadline.has_come() if self.deadline.is_running else now() >= self.job.until)
         )
 
     # -- while the person has it ---------------------------------------------------------------------------
 
     def _hand_over(self) -> None:
-        self._set_deadline(self.order.timeout_s)
+        self.deadline.set(self.order.timeout_s)
+        self.mailbox.heed_extensions(self.deadline.set)
         self.tell(HandedOver(self.order.timeout_s))
-
-    def _set_deadline(self, seconds: float) -> None:
-        self._deadline = now() + seconds
-        soon = self.settings.ending_soon_s
-        self._warn_at = self._deadline - soon if 0 < soon < seconds else None
 
     def _watch(self, browser: RunningBrowser) -> None:
         """Wait for whatever comes first. Raises Over."""
@@ -171,31 +170,28 @@ class Lifecycle(ABC):
             if letter is not None:
                 self._heed(letter, browser)
                 continue
-            due = min(each for each in (self._deadline, self._warn_at) if each is not None)
-            poller.poll(max(0.0, min(due - now(), SLICE_S)) * 1000 + 1)
+            poller.poll(min(self.deadline.seconds_to_next(), SLICE_S) * 1000 + 1)
             trim_log(self.place)
 
     def _look(self, browser: RunningBrowser) -> None:
-        at = now()
         if self.mailbox.is_orphaned:
             raise Over(EndReason.ORPHANED)
         if browser.is_gone:
             raise Over(None)
         if self.mailbox.closing is not None:
             raise Over(self.mailbox.closing)
-        if self._deadline is not None and at >= self._deadline:
+        if self.deadline.has_come():
             raise Over(EndReason.TIMEOUT)
-        self._warn(at)
+        self._warn()
 
-    def _warn(self, at: float) -> None:
-        if self._deadline is not None and self._warn_at is not None and at >= self._warn_at:
-            self._warn_at = None
-            self.tell(EndingSoon(round(self._deadline - at, 1)))
+    def _warn(self) -> None:
+        if (left := self.deadline.take_warning()) is not None:
+            self.tell(EndingSoon(round(left, 1)))
 
     def _heed(self, letter: Letter, browser: RunningBrowser) -> None:
         match letter:
-            case Extend(timeout_s):
-                self._set_deadline(timeout_s)
+            case Extend(timeout_s):  # it came before the hand-over
+                self.deadline.set(timeout_s)
             case Check(token):
                 self.tell(LoginSeen(self._read_again(browser), token))
             case Picture(token) if browser.line is not None:
@@ -206,11 +202,13 @@ class Lifecycle(ABC):
     def _read_again(self, browser: RunningBrowser) -> Verdict:
         if browser.line is None or self.order.kind is not SessionKind.TIKTOK:
             return no_answer(f"a session of kind {self.order.kind.value} cannot be asked")
-        return read_login(browser.line, self.order.url, self.settings, self.is_over, self._pause)
+        return read_login(
+            browser.line, self.order.url, self.settings, self.is_over, self._pause, KeyringWatch(self.place)
+        )
 
     def _pause(self, seconds: float) -> None:
         pause(seconds)
-        self._warn(now())
+        self._warn()
 
     # -- the end -------------------------------------------------------------------------------------------
 
@@ -226,20 +224,31 @@ class Lifecycle(ABC):
         if not browser.is_gone:
             self.tell(Closing(over.reason or EndReason.FAILED))
             browser.close(self.settings, lambda: self.mailbox.is_orphaned)
-            if browser.was_killed and self.place.is_master:
-                told = "the browser did not close when asked and was killed: its newest cookies may be lost"
-                error = error or Problem(Code.BROWSER_FAILED.value, told)
         status = browser.exit_status()
-        is_clean = status == 0 and not browser.was_killed and browser.is_written
+        if self.place.is_master and (
+            browser.was_killed or status == -signal.SIGINT
+        ):  # that is a killing, too
+            told = "the browser did not close when asked and was killed: its newest cookies may be lost"
+            error = error or Problem(Code.BROWSER_FAILED.value, told)
+        noted = browser.exit_type
+        is_clean = status == 0 and not browser.was_killed and noted == _NORMAL
         browser.clean_up(self.settings)
-        reason = over.reason or self._why(status)
+        reason = over.reason or self._why(status, noted)
+        if reason is EndReason.CRASHED and status == 0:
+            error = error or Problem(
+                Code.BROWSER_FAILED.value, "the browser was ended by a signal from outside"
+            )
         self.tell(BrowserEnded(reason=reason, exit_status=status, is_clean=is_clean, error=error))
 
-    def _why(self, status: int | None) -> EndReason:
-        """Return why a browser ended that nobody had told to. Its exit status is 0 when the display dies, too."""
+    def _why(self, status: int | None, noted: str | None) -> EndReason:
+        """Return why a browser ended that nobody had told to.
+
+        Its exit status is 0, too, when the display dies, and when somebody sends it SIGTERM; that one it notes.
+        """
         if not self.order.headless and not display.is_reachable(self.settings.display, self.settings.environ):
             return EndReason.DISPLAY_LOST
-        return EndReason.CRASHED if status else EndReason.CLOSED_BY_USER
+        is_as_usual = not status and noted in {None, _NORMAL}
+        return EndReason.CLOSED_BY_USER if is_as_usual else EndReason.CRASHED
 
     def _note(self, error: Exception) -> None:
         with contextlib.suppress(OSError), Path(self.place.folder, "worker.log").open("a") as file:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection, wait
 
 from adapters.browser.clocks import SLICE_S, now
-from adapters.browser.letters import Close, Letter
+from adapters.browser.letters import Close, Extend, Letter
 from daemon.domain.session import EndReason
 
 
@@ -24,6 +24,7 @@ class Mailbox:
         self._lock = threading.Lock()
         self._guard: tuple[Callable[[], None], float] | None = None
         self._watched: int | None = None
+        self._extend: Callable[[float], None] | None = None
         self._nudge = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.is_orphaned = False  # the daemon is gone
@@ -46,6 +47,10 @@ class Mailbox:
         with contextlib.suppress(IndexError):
             return self._letters.popleft()
         return None
+
+    def heed_extensions(self, extend: Callable[[float], None]) -> None:
+        """Call this from the listening thread when the deadline is put off: behind a question it would be too late."""
+        self._extend = extend
 
     @contextlib.contextmanager
     def guard(self, abort: Callable[[], None], until: float) -> Iterator[None]:
@@ -93,6 +98,8 @@ class Mailbox:
             return
         if isinstance(letter, Close):
             self.closing = self.closing or letter.reason
+        elif isinstance(letter, Extend) and self._extend is not None:
+            self._extend(letter.timeout_s)
         else:
             self._letters.append(letter)
 

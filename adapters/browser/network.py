@@ -32,9 +32,16 @@ class NetworkView:
     info_status: int | None = None
     info_login: bool | None = None
     username: str | None = None
+    loader: str | None = None  # of the document that was requested last
     _document: str | None = None
-    _before: int | None = None
+    _before: tuple[int | None, str, str | None] = (None, "", None)  # what an aborted request gives way to
+    _asked: set[str] = field(default_factory=set)
     _infos: set[str] = field(default_factory=set)
+
+    @property
+    def info_pending(self) -> bool:
+        """Tell whether an account-info call has been made and is not answered in full."""
+        return bool(self._asked | self._infos)
 
     def feed(self, events: list[Event], tab: Tab) -> None:
         """Take in what has happened. Raises TabGone."""
@@ -50,34 +57,48 @@ class NetworkView:
                     self._read(params, tab)
 
     def _begin(self, params: dict[str, Any]) -> None:
-        if params.get("type") == "Document" and params.get("frameId") == self.frame:
-            if params.get("requestId") != self._document:
-                self._before = self.page_status
-            self._document, self.page_status, self.load_error = params.get("requestId"), None, None
+        request = params.get("requestId", "")
+        if params.get("type") != "Document" or params.get("frameId") != self.frame:
+            if self._is_info_call(params.get("type"), params.get("request", {})):
+                self._asked.add(request)
+            return
+        if request != self._document:
+            self._before = (self.page_status, self.page_url, self.loader)
+        self._document, self.loader = request, params.get("loaderId")
+        self.page_status, self.page_url, self.load_error = None, "", None
 
     def _respond(self, params: dict[str, Any]) -> None:
         response = params.get("response", {})
+        status = int(response.get("status", 0)) or None
         if params.get("type") == "Document":
             if params.get("frameId") == self.frame:
-                self.page_status, self.page_url = (
-                    int(response.get("status", 0)) or None,
-                    response.get("url", ""),
-                )
+                self.page_status, self.page_url = status, response.get("url", "")
+                self._asked.clear()  # the page before has taken its calls with it
+                self._infos.clear()
             return
-        address = urlsplit(response.get("url", ""))
-        if covers(self.hosts, address.hostname or "") and self._is_info(address.path):
-            self.info_status, self.info_login = int(response.get("status", 0)) or None, None
+        self._asked.discard(params.get("requestId", ""))  # wherever it has been sent on to
+        if self._is_info_call(params.get("type"), response):
+            self.info_status, self.info_login = status, None
             self._infos.add(params.get("requestId", ""))
+
+    def _is_info_call(self, kind: str | None, message: dict[str, Any]) -> bool:
+        """Tell whether it is the account-info call itself, and not the browser's question whether it may be made."""
+        address = urlsplit(message.get("url", ""))
+        is_meant = covers(self.hosts, address.hostname or "") and self._is_info(address.path)
+        return kind != "Preflight" and message.get("method") != "OPTIONS" and is_meant
 
     def _is_info(self, path: str) -> bool:
         return path.rstrip("/") in {each.rstrip("/") for each in self.markers.info_paths}
 
     def _fail(self, params: dict[str, Any]) -> None:
-        error = str(params.get("errorText", "")) or "failed"
-        if params.get("requestId") != self._document:
+        error, request = str(params.get("errorText", "")) or "failed", params.get("requestId")
+        self._asked.discard(request or "")
+        self._infos.discard(request or "")
+        if request != self._document:
             return
         if error == _ABORTED or params.get("canceled"):
-            self.page_status = self.page_status or self._before  # a download: the page stays
+            if self.page_status is None:
+                self.page_status, self.page_url, self.loader = self._before  # a download: the page stays
         else:
             self.load_error = error[:100]
 

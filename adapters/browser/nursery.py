@@ -15,14 +15,18 @@ import sys
 import threading
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import BinaryIO
 
 from adapters.browser.letters import Session, Warm
+from adapters.browser.processes import parent_of, pids
 from daemon.domain.errors import Code, Rejected
 
 log = logging.getLogger("tokd.browser")
 
 MOST_FDS = 16
 _REPLY = 200
+PRIVATE = ("TOKD_", "SE_")  # settings and perhaps secrets; and what would overrule the driver's path
+_LOG_NAME = "nursery.log"
 _STOP_WITHIN_S = 5.0
 _START = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[2]); "
@@ -33,7 +37,8 @@ _START = (
 class Nursery:
     """The daemon's side. From any thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder = folder
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._line: socket.socket | None = None
@@ -82,7 +87,7 @@ class Nursery:
                 fds, within_s
             )  # it may have died since it was used
         if not reply.isdigit():
-            raise OSError(reply.decode(errors="replace") or "its nursery ends at once")
+            raise OSError(reply.decode(errors="replace") or self._last_words() or "its nursery ends at once")
         return int(reply)
 
     def _order(self, fds: tuple[int, ...], within_s: float) -> bytes:
@@ -106,16 +111,38 @@ class Nursery:
             self._forget()
         if self._line is None:
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            with theirs:
+            with theirs, self._open_log() as log_file:
                 path = [each or str(Path.cwd()) for each in sys.path]
                 argv = [sys.executable, "-I", "-c", _START, str(theirs.fileno()), json.dumps(path)]
                 self._process = subprocess.Popen(
-                    argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                    argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log_file,
                     pass_fds=(theirs.fileno(),), cwd="/",
+                    env={name: value for name, value in os.environ.items() if not name.startswith(PRIVATE)},
                     start_new_session=True,  # Ctrl-C is for the daemon, which closes the sessions in its way
                 )  # fmt: skip
             self._line = ours
         return self._line
+
+    def _open_log(self) -> BinaryIO:
+        """Open the file for what it says when it breaks. Empty at each start; it holds tracebacks of ours alone."""
+        if self._folder is None:
+            return Path(os.devnull).open("wb")
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
+        handle = os.open(self._folder / _LOG_NAME, flags, 0o600)
+        os.fchmod(handle, 0o600)
+        os.truncate(handle, 0)
+        return os.fdopen(handle, "ab")
+
+    def _last_words(self) -> str:
+        """Return the last line of what it has said."""
+        if self._folder is None:
+            return ""
+        try:
+            lines = (self._folder / _LOG_NAME).read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError:
+            return ""
+        return next((each.strip()[:_REPLY] for each in reversed(lines) if each.strip()), "")
 
     def _forget(self) -> None:
         """Give up a nursery that does not answer; the next order starts another."""
@@ -143,6 +170,7 @@ def serve(descriptor: int) -> None:
     while True:
         request, fds, _, _ = socket.recv_fds(line, _REPLY, MOST_FDS)
         if not request:
+            _wake_workers()
             os._exit(0)  # all that a longer farewell could do is to keep the daemon waiting
         for fd in fds:
             os.set_inheritable(fd, False)
@@ -156,6 +184,14 @@ def serve(descriptor: int) -> None:
             os.close(fd)
         with contextlib.suppress(OSError):
             line.send(str(pid).encode() if pid > 0 else reply)
+
+
+def _wake_workers() -> None:
+    """Let a worker go on that somebody has stopped: it finds that the daemon is gone, and ends its browser."""
+    for pid in pids():
+        if parent_of(pid) == os.getpid():
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGCONT)
 
 
 def _ignore(number: int, frame: object) -> None:

@@ -19,6 +19,8 @@ _QUIET_PASSES = 3
 _PASS_S = 0.02
 _END_WITHIN_S = 10.0
 _LOOK_WITHIN_S = 0.5
+_ON_ITS_WAY_S = 0.1
+_LOOK_AGAIN_S = 0.05
 _BEFORE_SWITCH = re.compile(r" (?=--)")
 
 
@@ -133,11 +135,36 @@ def _ask(belonging: Belonging, seconds: float) -> None:
         with contextlib.suppress(OSError):
             fd = os.pidfd_open(pid)
             try:
-                if is_main(pid):
-                    signal.pidfd_send_signal(fd, signal.SIGINT)
-                    wait_fd(fd, until - now())
+                # One interruption may be on its way: a worker that dies sends it to the browser.
+                if is_main(pid) and not wait_fd(fd, min(seconds, _ON_ITS_WAY_S)):
+                    interrupt(pid, fd, until - now())
             finally:
                 os.close(fd)
+
+
+def interrupt(pid: int, pidfd: int, seconds: float) -> bool:
+    """Interrupt a browser, but once only, and wait for it; tell whether it has ended.
+
+    It catches a single SIGINT: the next one, and one before it is up, would kill it with its newest cookies.
+    """
+    until = now() + seconds
+    while not catches_interrupt(pid):
+        if wait_fd(pidfd, min(_LOOK_AGAIN_S, until - now())):
+            return True
+        if now() >= until:
+            return False
+    with contextlib.suppress(ProcessLookupError):
+        signal.pidfd_send_signal(pidfd, signal.SIGINT)
+    return wait_fd(pidfd, until - now())
+
+
+def catches_interrupt(pid: int) -> bool:
+    """Tell whether the process has a handler for SIGINT: a browser has one when it is up, until the first SIGINT."""
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace").splitlines():
+            if line.startswith("SigCgt:"):
+                return bool(int(line.split()[1], 16) >> (signal.SIGINT - 1) & 1)
+    return False
 
 
 def wait_fd(fd: int, seconds: float) -> bool:

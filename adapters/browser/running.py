@@ -12,7 +12,7 @@ from adapters.browser.backends import Driven, Leash
 from adapters.browser.clocks import now, pause
 from adapters.browser.debug_port import DebugPort
 from adapters.browser.devtools import BrowserLine, DevToolsGone
-from adapters.browser.processes import arguments_of, end_all, wait_fd
+from adapters.browser.processes import arguments_of, catches_interrupt, end_all, interrupt, wait_fd
 from adapters.browser.settings import BrowserSettings
 from daemon.domain.session import Workplace
 
@@ -60,13 +60,7 @@ class RunningBrowser:
     @property
     def heeds_interrupt(self) -> bool:
         """Tell whether it would close when interrupted. In its first moments it would just die of it."""
-        with contextlib.suppress(OSError):
-            for line in (
-                Path(f"/proc/{self.pid}/status").read_text(encoding="ascii", errors="replace").splitlines()
-            ):
-                if line.startswith("SigCgt:"):
-                    return bool(int(line.split()[1], 16) >> (signal.SIGINT - 1) & 1)
-        return False
+        return catches_interrupt(self.pid)
 
     def check_arguments(self) -> None:
         """Make sure that it opened this profile and no other. Raises NotOurs."""
@@ -87,7 +81,7 @@ class RunningBrowser:
             with contextlib.suppress(Exception):  # urllib3's, of a driver that is dead
                 driven.hang_up()
         if self.port is not None:
-            self.port.shut()
+            self.port.shut(self.connected.local_port)
 
     def close(self, settings: BrowserSettings, is_orphaned: Callable[[], bool]) -> None:
         """End it: asked first, interrupted then, and killed last. A profile itself is not asked, for it has no line."""
@@ -95,10 +89,8 @@ class RunningBrowser:
         if not is_master and is_orphaned():
             self._kill()
         elif is_master:
-            for _ in range(2):
-                if self._interrupt(settings.master_close_timeout_s):
-                    return
-            self._kill()
+            if not interrupt(self.pid, self.pidfd, settings.master_close_s):
+                self._kill()
         elif not (self._ask(settings.close_timeout_s) or self._interrupt(settings.interrupt_timeout_s)):
             self._kill()
 
@@ -123,13 +115,13 @@ class RunningBrowser:
         os.close(self.pidfd)
 
     @property
-    def is_written(self) -> bool:
-        """Tell whether the browser has noted in the profile that it ended as it should."""
+    def exit_type(self) -> str | None:
+        """Return what the browser has noted in the profile about its end; Normal, where it ended as it should."""
         try:
             text = Path(self.place.user_data_dir, "Default", "Preferences").read_bytes()
-            return bool(json.loads(text)["profile"]["exit_type"] == "Normal")
+            return str(json.loads(text)["profile"]["exit_type"])
         except (OSError, ValueError, KeyError, TypeError):
-            return False
+            return None
 
     def _ask(self, seconds: float) -> bool:
         if self.line is None:

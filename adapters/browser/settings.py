@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+_MASTER_CLOSE_MAX_S = 12.0  # a system that is shutting down waits no longer
+_KILL_WITHIN_S = 1.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageState:
@@ -63,3 +66,14 @@ class BrowserSettings:
     def folder(self) -> Path:
         """Return the adapter's own folder."""
         return self.state_dir.absolute() / "browser"
+
+    @property
+    def master_close_s(self) -> float:
+        """Return how long a profile's own browser may take to close: asked once, it gets the time of two attempts."""
+        seconds = self.master_close_timeout_s
+        return max(seconds, min(2 * seconds, _MASTER_CLOSE_MAX_S))
+
+    def close_budget_s(self, *, is_master: bool) -> float:
+        """Return how long the closing of a browser may take in all, being killed included."""
+        asked = self.master_close_s if is_master else self.close_timeout_s + self.interrupt_timeout_s
+        return asked + _KILL_WITHIN_S

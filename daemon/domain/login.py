@@ -6,8 +6,9 @@ In this order:
 2. A user in the account-info call or in the page state: logged in. A visible avatar, too, where nothing speaks
    against it. Without the info call's word it has `confirm_s` to come.
 3. Logged out needs two witnesses that do not copy from each other: the info call, the page, the missing cookie.
-   One alone, or the login button, must last for `grace_s`. A living cookie outweighs the button, and a 403, which
-   may as well be a guard's as the account's.
+   One alone, or the login button, must stand for `grace_s`, counted from when the signs of a logout were last other
+   than they are now, and waits for an info call that is under way. A living cookie outweighs the button, and a 403,
+   which may as well be a guard's as the account's. A page that is being left testifies to nothing.
 4. Signs that contradict each other wait for the end of the time, and are then a conflict.
 """
 
@@ -53,7 +54,7 @@ class Doubt(StrEnum):
 class LoginFacts:
     """What has been seen on the page up to now. None means: not seen yet. No cookie value, no body is in here."""
 
-    page_status: int | None = None  # HTTP status of the document
+    page_status: int | None = None  # HTTP status of the document; None, too, while another one is on its way
     load_error: str | None = None  # such as net::ERR_NAME_NOT_RESOLVED
     is_complete: bool = False  # document.readyState
     host: str = ""
@@ -63,6 +64,7 @@ class LoginFacts:
     cookie: bool | None = None  # one of the login cookies is there
     info_status: int | None = None  # HTTP status of the account-info call
     info_login: bool | None = None  # what its body says
+    info_pending: bool = False  # it has been made and is not answered in full
     state_login: bool | None = None  # what the page-state JSON says
     dom_in: str | None = None  # the visible marker, as it stands in the configuration
     dom_out: str | None = None
@@ -106,8 +108,14 @@ class Verdict:
         return view
 
 
-def judge(facts: LoginFacts, elapsed_s: float, rules: LoginRules, *, is_last: bool) -> Verdict | None:
-    """Return the verdict; None while more may come, which `is_last` ends. Pure: same facts, same verdict."""
+def judge(
+    facts: LoginFacts, elapsed_s: float, rules: LoginRules, *, is_last: bool, sign_age_s: float | None = None
+) -> Verdict | None:
+    """Return the verdict; None while more may come, which `is_last` ends. Pure: same arguments, same verdict.
+
+    `elapsed_s` counts from when there is a page; `sign_age_s` from when `negative_signs` last changed, and is as much
+    where it is not given.
+    """
     if (stop := _stop(facts)) is not None:
         return stop
     if not facts.is_on_site:  # on the way back, perhaps: redirects pass through other hosts
@@ -117,10 +125,25 @@ def judge(facts: LoginFacts, elapsed_s: float, rules: LoginRules, *, is_last: bo
     signs = _signs(facts)
     verdict = _positive(facts, signs, is_settled=is_last or _is_settled(facts, elapsed_s, rules))
     if verdict is None:
-        verdict = _negative(facts, signs, elapsed_s, rules)
+        age_s = elapsed_s if sign_age_s is None else sign_age_s
+        has_lasted = age_s >= rules.grace_s and (is_last or not facts.info_pending)
+        verdict = _negative(facts, signs, rules, has_lasted=has_lasted)
     if verdict is None and is_last:
         verdict = _doubt(facts, signs, elapsed_s)
     return verdict
+
+
+def negative_signs(facts: LoginFacts) -> frozenset[str]:
+    """Return the sources that speak for a logout at this moment."""
+    return frozenset(_sources(_signs(facts), says=False))
+
+
+def without_page(facts: LoginFacts) -> LoginFacts:
+    """Return what still holds when the page is left: what the account's own call, cookie and keyring say."""
+    return LoginFacts(
+        cookie=facts.cookie, info_status=facts.info_status, info_login=facts.info_login,
+        info_pending=facts.info_pending, username=facts.username, keyring_lost=facts.keyring_lost,
+    )  # fmt: skip
 
 
 def may_reload(verdict: Verdict) -> bool:
@@ -249,20 +272,20 @@ def _positive(facts: LoginFacts, signs: tuple[_Sign, ...], *, is_settled: bool) 
 
 
 def _negative(
-    facts: LoginFacts, signs: tuple[_Sign, ...], elapsed_s: float, rules: LoginRules
+    facts: LoginFacts, signs: tuple[_Sign, ...], rules: LoginRules, *, has_lasted: bool
 ) -> Verdict | None:
     ins = _sources(signs, says=True)
-    if ins & _SERVER_WORDS:
+    if ins & _SERVER_WORDS or facts.page_status is None:
         return None
     outs = [sign for sign in signs if sign.says is False]
     if rules.cookie_absent_decides and facts.cookie is False:
         return _logged_out(facts, outs[-1:])  # the cookie is the last of the signs
-    if ins or not _is_enough(facts, elapsed_s, rules):
+    if ins or not _is_enough(facts, has_lasted=has_lasted):
         return None
     return _logged_out(facts, outs)
 
 
-def _is_enough(facts: LoginFacts, elapsed_s: float, rules: LoginRules) -> bool:
+def _is_enough(facts: LoginFacts, *, has_lasted: bool) -> bool:
     """Tell whether the signs of being logged out suffice, now that nothing says the contrary."""
     refused = facts.info_login is None and facts.info_status == _FORBIDDEN
     told = facts.info_login is False or (facts.info_login is None and facts.info_status == _UNAUTHORIZED)
@@ -272,7 +295,6 @@ def _is_enough(facts: LoginFacts, elapsed_s: float, rules: LoginRules) -> bool:
     # Page state, redirect and button are one witness: they come with one document, which may be a shell.
     if (told and (shown or button or absent)) or (shown and absent):
         return True
-    has_lasted = elapsed_s >= rules.grace_s
     if absent:
         return has_lasted and (button or refused)
     is_alone_enough = told or shown or (button and facts.cookie is None)

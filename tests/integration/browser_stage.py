@@ -21,6 +21,7 @@ from typing import Any, ClassVar, TypeVar
 import psutil
 
 from adapters.browser import BrowserSettings, ChromiumBrowsers, LoginMarkers, PageState
+from adapters.browser.devtools import BrowserLine
 from adapters.browser.nursery import Nursery
 from adapters.simulator.child import SimulatorChild
 from daemon.domain.ids import ProfileName, SessionId
@@ -247,6 +248,11 @@ STATE = '<script id="__UNIVERSAL_DATA_FOR_REHYDRATION__" type="application/json"
 )
 
 
+NO_USER = '<script id="__UNIVERSAL_DATA_FOR_REHYDRATION__" type="application/json">{}</script>'.format(
+    json.dumps({"__DEFAULT_SCOPE__": {"webapp.app-context": {"region": "DE"}}})
+)
+
+
 class Pages(http.server.ThreadingHTTPServer):
     """A few pages that a site should not have."""
 
@@ -258,6 +264,10 @@ class Pages(http.server.ThreadingHTTPServer):
             "a.innerHTML = '<button data-e2e=profile-icon>D</button>'}, 1000)</script>"
         ),
         "/late": f"<p>At last.</p>{STATE}",
+        "/slow_shell": f"<p>Shell.</p>{NO_USER}<script>fetch('{INFO_PATH}')</script>",
+        "/login": "<p>One moment.</p><script>setTimeout(() => location.replace('/late'), 200)</script>",
+        "/nobody": NO_USER,
+        INFO_PATH: '{"message": "success", "data": {"user_id_str": "77", "username": "demo"}}',
         "/plain": "<title>Plain</title><p style='color:red'>Some other page.</p>",
     }
 
@@ -273,14 +283,19 @@ class _Answer(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
         self.server.asked.append(path)
-        if path == "/late":
-            threading.Event().wait(1.5)
+        if path in {"/late", INFO_PATH}:
+            threading.Event().wait(1.5 if path == "/late" else 0.4)
         body = Pages.PAGES.get(path, "").encode()
-        self.send_response(200 if body else 404)
-        self.send_header("Content-Type", "text/html")
+        self.send_response(302 if path == "/leaving" else 200 if body else 404)
+        if path == "/leaving":
+            self.send_header("Location", "/login")
+        self.send_header("Content-Type", "application/json" if path == INFO_PATH else "text/html")
         self.send_header("Set-Cookie", "sessionid=not-a-real-one; Max-Age=86400")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
+        if path == "/slow_shell":
+            self.wfile.flush()
+            threading.Event().wait(1.2)
         self.wfile.write(body)
 
     def log_message(self, *args: object) -> None:
@@ -338,6 +353,29 @@ class Screen:
     def stop(self) -> None:
         self.process.kill()
         self.process.wait()
+
+
+@contextlib.contextmanager
+def line() -> Iterator[BrowserLine]:
+    """Give the line to a browser of its own, for whatever only looks at pages."""
+    folder = Path(tempfile.mkdtemp(prefix="tl-"))
+    safe = () if os.geteuid() else ("--no-sandbox",)
+    process = subprocess.Popen(
+        ["chromium", "--headless=new", f"--user-data-dir={folder}", "--remote-debugging-port=0", *safe, "--no-first-run",
+         *LOOPBACK_ONLY, "about:blank"],
+        env={"HOME": str(folder), "PATH": os.environ["PATH"], "TMPDIR": str(folder)}, stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    note = folder / "DevToolsActivePort"
+    try:
+        port = wait_until(lambda: note.exists() and note.read_text().split()[:1])
+        found = BrowserLine(int(port[0]), lambda: False)  # type: ignore[index]
+        yield found
+        found.close()
+    finally:
+        process.kill()
+        process.wait()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -8,7 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon.domain.login import Doubt, Login, LoginFacts, LoginRules, Verdict, judge, may_reload
+from daemon.domain.login import (
+    Doubt,
+    Login,
+    LoginFacts,
+    LoginRules,
+    Verdict,
+    judge,
+    may_reload,
+    negative_signs,
+    without_page,
+)  # fmt: skip
 
 RULES = LoginRules()
 COOKIE_DECIDES = LoginRules(cookie_absent_decides=True)
@@ -293,11 +303,59 @@ def test_a_conflict_is_one_whichever_source_comes_first() -> None:
         assert said == [None, None, None]
 
 
+@pytest.mark.parametrize("seen", [facts(state_login=False), facts(dom_out=BUTTON), facts(info_status=401)])
+def test_the_grace_counts_from_when_the_sign_was_seen_and_not_from_when_the_page_came(
+    seen: LoginFacts,
+) -> None:
+    said = [judge(seen, 2.6 + age_s, RULES, is_last=False, sign_age_s=age_s) for age_s in (0, 1.9, 2.0)]
+
+    assert [verdict and verdict.login for verdict in said] == [None, None, OUT]
+
+
+def test_a_lone_sign_waits_for_an_info_call_that_is_under_way() -> None:
+    seen = facts(state_login=False, cookie=True, info_pending=True)
+
+    assert judge(seen, 3, RULES, is_last=False) is None
+    assert described(judge(seen, LAST, RULES, is_last=True)) == (OUT, None, "page_state")
+
+
+def test_two_witnesses_wait_for_nothing() -> None:
+    verdict = judge(
+        facts(state_login=False, cookie=False, info_pending=True), 0.1, RULES, is_last=False, sign_age_s=0
+    )
+
+    assert described(verdict) == (OUT, None, "page_state")
+
+
+@given(st.booleans(), st.booleans())
+def test_a_page_that_is_being_left_never_says_logged_out(complete: bool, is_last: bool) -> None:
+    left = replace(facts(**INFO_OUT, state_login=False, is_login_page=True, cookie=False), page_status=None)
+    for rules in (RULES, COOKIE_DECIDES):
+        verdict = judge(replace(left, is_complete=complete), 60, rules, is_last=is_last)
+
+        assert verdict is None or verdict.login is UNSURE
+
+
+def test_what_a_page_showed_is_forgotten_when_it_is_left() -> None:
+    page = facts(
+        **INFO_OUT, state_login=False, is_login_page=True, dom_in=AVATAR, dom_out=BUTTON, challenge=CAPTCHA, cookie=True,
+        keyring_lost=True, info_pending=True, load_error="net::ERR_FAILED",
+    )  # fmt: skip
+
+    assert without_page(page) == LoginFacts(**INFO_OUT, info_pending=True, cookie=True, keyring_lost=True)
+
+
+def test_the_signs_of_a_logout_are_told_by_their_sources() -> None:
+    seen = facts(**INFO_OUT, state_login=True, dom_out=BUTTON, cookie=False)
+
+    assert negative_signs(seen) == {"info", "dom", "cookie"}
+
+
 # -- rules ---------------------------------------------------------------------------------------------------
 
 
 def test_an_absent_cookie_decides_at_once_where_it_may() -> None:
-    verdict = judge(LoginFacts(cookie=False), 0, COOKIE_DECIDES, is_last=False)
+    verdict = judge(loading(cookie=False), 0, COOKIE_DECIDES, is_last=False)
 
     assert described(verdict) == (OUT, None, "cookie")
     assert verdict is not None
@@ -369,7 +427,7 @@ ANY_FACTS = st.builds(
     cookie=MAYBE, info_status=STATUSES, info_login=MAYBE, state_login=MAYBE,
     dom_in=st.sampled_from([None, AVATAR]), dom_out=st.sampled_from([None, BUTTON]),
     challenge=st.sampled_from([None, None, None, CAPTCHA]), username=st.sampled_from([None, "canary-name"]),
-    keyring_lost=st.booleans(),
+    keyring_lost=st.booleans(), info_pending=st.booleans(),
 )  # fmt: skip
 PLAIN = {"page_status": 200, "load_error": None, "is_on_site": True, "challenge": None}
 ANY_RULES = st.builds(
