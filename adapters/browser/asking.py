@@ -17,6 +17,14 @@ _PICTURE_WITHIN_S = 5.0
 _VISIBLE = "() => ({state: document.visibilityState})"
 _QUALITY = 70
 _TABS_MAX = 20
+_OWN_TAB: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("Network.setBypassServiceWorker", {"bypass": True}),
+    ("Network.setCacheDisabled", {"cacheDisabled": True}),
+    (
+        "Emulation.setDeviceMetricsOverride",
+        {"width": 1280, "height": 900, "deviceScaleFactor": 1, "mobile": False},
+    ),
+)
 
 
 def read_login(
@@ -81,10 +89,10 @@ def _own_tab(line: BrowserLine) -> str:
 
 
 def _navigate(tab: Tab, url: str) -> None:
-    """Go there, and let no older answer stand in for the server's."""
-    with contextlib.suppress(TabBusy):
-        tab.call("Network.setBypassServiceWorker", {"bypass": True})
-        tab.call("Network.setCacheDisabled", {"cacheDisabled": True})
+    """Go there, and let no older answer stand in for the server's; and let the tab have a size, or all is invisible."""
+    for method, params in _OWN_TAB:
+        with contextlib.suppress(TabBusy):
+            tab.call(method, params)
     tab.tell("Page.navigate", {"url": url})
 
 

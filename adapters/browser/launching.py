@@ -57,7 +57,9 @@ def environ(
     return found | wrapper_environ(
         browser=browser,
         log=Path(place.folder, LOG_NAME),
-        death_signal="INT" if order.kind is SessionKind.LOGIN else "KILL",
+        # A profile's own browser may be interrupted once only, and a worker with two threads that is killed sends its
+        # death signal once for each: the daemon asks that browser to close, or the next start's sweep.
+        death_signal="clear" if order.kind is SessionKind.LOGIN else "KILL",
         is_sandboxed=is_sandboxed(),
         is_headless=order.headless,
     )

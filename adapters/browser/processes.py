@@ -135,7 +135,7 @@ def _ask(belonging: Belonging, seconds: float) -> None:
         with contextlib.suppress(OSError):
             fd = os.pidfd_open(pid)
             try:
-                # One interruption may be on its way: a worker that dies sends it to the browser.
+                # One interruption may be on its way: its worker may have sent it with its last breath.
                 if is_main(pid) and not wait_fd(fd, min(seconds, _ON_ITS_WAY_S)):
                     interrupt(pid, fd, until - now())
             finally:

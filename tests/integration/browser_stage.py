@@ -22,6 +22,7 @@ import psutil
 
 from adapters.browser import BrowserSettings, ChromiumBrowsers, LoginMarkers, PageState
 from adapters.browser.devtools import BrowserLine
+from adapters.browser.handle import WorkerHandle
 from adapters.browser.nursery import Nursery
 from adapters.simulator.child import SimulatorChild
 from daemon.domain.ids import ProfileName, SessionId
@@ -36,7 +37,6 @@ from daemon.domain.session import (
     Started,
     Workplace,
 )  # fmt: skip
-from daemon.ports.sessions import OpenBrowser
 from tests.waiting import wait_until
 
 T = TypeVar("T")
@@ -73,7 +73,7 @@ MARKERS = LoginMarkers(
 class Recorder:
     """Reads one session's news in a thread, as the daemon does."""
 
-    def __init__(self, handle: OpenBrowser) -> None:
+    def __init__(self, handle: WorkerHandle) -> None:
         self.handle = handle
         self.place: Workplace  # of a session that many tests share
         self.news: list[SessionNews] = []
