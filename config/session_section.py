@@ -11,6 +11,19 @@ from config.sections import Address, Flag, Location, Number, Secret, Section, Wh
 _DAY_S = 86_400
 _PROFILE = r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}$"
 _PAIR = r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}=[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}$"
+# Switches by which a session would no longer be what tokd says it is, and why.
+_REFUSED = {
+    "tokd chooses the profile": ("--user-data-dir", "--profile-directory", "--incognito", "--guest"),
+    "the browser would delete cookies it cannot read; see session.password_store": ("--password-store",),
+    "a page that breaks out of the browser would have all of your rights": (
+        "--no-sandbox", "--disable-setuid-sandbox", "--disable-seccomp", "--disable-namespace-sandbox",
+        "--single-process", "--no-zygote",
+    ),
+    "whoever reaches a debugging port has the whole session": ("--remote-debugging", "--remote-allow-origins"),
+    "every page could read every other, and act as you there": ("--disable-web-security",),
+    "session.proxy sets it": ("--proxy",),
+    "tokd knows its own browsers by such a switch": ("--tokd-",),
+}  # fmt: skip
 _PROXY = re.compile(r"(https?|socks[45])://[A-Za-z0-9.\[\]:-]+:\d{1,5}")
 
 
@@ -124,8 +137,9 @@ class SessionSettings(Section):
                 raise ValueError(
                     'must be switches such as "--mute-audio"; "headless" is a setting, "lang" is not possible'
                 )
-            if argument.startswith(("--user-data-dir", "--remote-debugging", "--no-sandbox", "--proxy")):
-                raise ValueError("must not set the profile, the debugging port, the sandbox or the proxy")
+            for reason, prefixes in _REFUSED.items():
+                if argument.lower().startswith(prefixes):
+                    raise ValueError(f"must not hold {argument.partition('=')[0]}: {reason}")
         return value
 
     @field_validator("proxy")

@@ -1,0 +1,49 @@
+"""Which switches a person may hand to the browser, and which would undo what a session promises."""
+
+import pytest
+from pydantic import ValidationError
+
+from config.session_section import SessionSettings
+
+
+@pytest.mark.parametrize(
+    ("switch", "why"),
+    [
+        ("--user-data-dir=/x", "chooses the profile"),
+        ("--profile-directory=Default", "chooses the profile"),
+        ("--incognito", "chooses the profile"),
+        ("--Guest", "chooses the profile"),
+        ("--password-store=basic", "session.password_store"),
+        ("--PASSWORD-STORE=basic", "session.password_store"),
+        ("--no-sandbox", "breaks out"),
+        ("--disable-setuid-sandbox", "breaks out"),
+        ("--disable-seccomp-filter-sandbox", "breaks out"),
+        ("--disable-namespace-sandbox", "breaks out"),
+        ("--single-process", "breaks out"),
+        ("--no-zygote", "breaks out"),
+        ("--remote-debugging-port=9222", "debugging port"),
+        ("--remote-debugging-pipe", "debugging port"),
+        ("--remote-allow-origins=*", "debugging port"),
+        ("--disable-web-security", "every page"),
+        ("--proxy-server=http://127.0.0.1:1", "session.proxy"),
+        ("--tokd-session=1", "knows its own browsers"),
+    ],
+)
+def test_a_switch_that_undoes_safety_is_refused_with_the_reason(switch: str, why: str) -> None:
+    with pytest.raises(ValidationError, match=why) as caught:
+        SessionSettings(browser_args=(switch,))
+
+    assert switch.partition("=")[0] in str(caught.value)
+
+
+@pytest.mark.parametrize("switch", ["mute-audio", "-x", "--headless", "--headless=old", "--lang=de"])
+def test_what_is_no_switch_or_a_setting_is_refused(switch: str) -> None:
+    with pytest.raises(ValidationError, match="must be switches"):
+        SessionSettings(browser_args=(switch,))
+
+
+@pytest.mark.parametrize(
+    "switch", ["--mute-audio", "--load-extension=/x", "--no-proxy-server", "--force-dark-mode"]
+)
+def test_any_other_switch_is_the_persons_choice(switch: str) -> None:
+    assert SessionSettings(browser_args=(switch,)).browser_args == (switch,)
