@@ -1,5 +1,6 @@
 """session/open: write the session down; a worker opens the browser, and answers once that is decided."""
 
+import re
 from urllib.parse import urlsplit
 
 from daemon.domain.commands import OpenSession
@@ -8,6 +9,8 @@ from daemon.domain.session import SessionKind
 from daemon.domain.work import Browse
 from daemon.handlers.browsing import new_session
 from daemon.handlers.context import Accepted, Context
+
+_HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]+")
 
 
 def handle(command: OpenSession, context: Context) -> Accepted:
@@ -40,8 +43,15 @@ def host_of(url: str) -> str:
         host, _ = parts.hostname, parts.port
     except ValueError:
         host, parts = None, None
-    has_odd_letters = any(letter <= " " or letter == "\x7f" for letter in url)
-    if parts is None or parts.scheme not in {"http", "https"} or not host or has_odd_letters:
+    # A browser takes a backslash for a slash, and reads escapes and look-alike letters in a host as others.
+    has_odd_letters = any(letter in " \\" or not letter.isprintable() for letter in url)
+    if (
+        parts is None
+        or parts.scheme not in {"http", "https"}
+        or not host
+        or not _HOST.fullmatch(host)
+        or has_odd_letters
+    ):
         raise Rejected(
             Code.BAD_FIELD, "an address begins with https:// or http:// and names a host", field="args.url"
         )

@@ -275,6 +275,8 @@ def test_the_address_decides_whether_a_login_is_read(core: Core, url: str, kind:
     [
         "file:///etc/passwd", "javascript:alert(1)", "data:text/html,x", "chrome://settings", "https://", "http://[::1",
         "tiktok.com", "https://user:word@example.org/", "https://exam ple.org/", "https://a.example/\tx", "ftp://a.example/",
+        "http://evil.example\\.tiktok.com/", "https://www.tiktok.com\\@evil.example/", "https://tiktok.com\u3002evil.example/",
+        "https://tik%74ok.com/", "https://www.tiktok.com/\u202egro", "https://www.tiktok.com/\u00a0", "https://b\u00fccher.example/",
     ],
 )  # fmt: skip
 def test_only_a_web_address_is_opened(core: Core, url: str) -> None:
