@@ -11,6 +11,7 @@ import psutil
 SINGLETONS = ("SingletonLock", "SingletonSocket", "SingletonCookie", "DevToolsActivePort")
 _LOCK = re.compile(r"(?P<host>.+)-(?P<pid>[0-9]{1,10})", re.DOTALL)
 _SWITCH = "--user-data-dir="
+_BEFORE_SWITCH = re.compile(r" (?=--)")
 _BROWSERS = ("chrom", "brave", "edge", "vivaldi", "opera", "thorium")
 _CONNECT_S = 0.5
 
@@ -59,7 +60,7 @@ def _holding(pid: int, user_data_dir: Path) -> Holder | None:
             return None
         name = process.name()
         named = _named_dirs(process)
-    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+    except (psutil.NoSuchProcess, psutil.ZombieProcess, FileNotFoundError, ProcessLookupError):
         return None
     except (psutil.AccessDenied, OSError):
         # Alive, and nobody tells what it is: better refused than torn.
@@ -71,10 +72,32 @@ def _holding(pid: int, user_data_dir: Path) -> Holder | None:
 
 
 def _named_dirs(process: psutil.Process) -> set[str]:
-    """Return the profiles that the command line names. Chromium takes the last; a stale one does no harm."""
-    values = [word.removeprefix(_SWITCH) for word in process.cmdline() if word.startswith(_SWITCH)]
+    """Return the profiles that the command line names. Chromium takes the last; a stale one does no harm.
+
+    Raises OSError, psutil.Error.
+    """
+    text = os.fsdecode(Path(f"/proc/{process.pid}/cmdline").read_bytes())
+    values = dirs_of(text)
     here = "/" if all(value.startswith("/") for value in values) else process.cwd()
     return {os.path.realpath(Path(here, value)) for value in values}
+
+
+def dirs_of(command_line: str) -> list[str]:
+    """Return what could be the user-data-dirs in the text of /proc/<pid>/cmdline.
+
+    Where DBUS_SESSION_BUS_ADDRESS is set, as on every desktop, Chromium writes its arguments anew as one text with
+    spaces between them. A path may hold spaces, too, and an address may follow it: each cut could be the path.
+    """
+    words = command_line.rstrip("\0").split("\0")
+    if len(words) > 1:
+        return [word.removeprefix(_SWITCH) for word in words if word.startswith(_SWITCH)]
+    found = []
+    for part in _BEFORE_SWITCH.split(words[0]):
+        if not part.startswith(_SWITCH):
+            continue
+        pieces = part.removeprefix(_SWITCH).split(" ")
+        found += [" ".join(pieces[:count]) for count in range(1, len(pieces) + 1)]
+    return found
 
 
 def _answers(user_data_dir: Path) -> bool:

@@ -127,6 +127,20 @@ def test_a_process_that_is_no_browser_does_not_hold_a_profile(root: Path) -> Non
         assert holder_of(root / "master") is None
 
 
+def test_a_lock_of_a_browser_that_has_joined_its_arguments_holds(tmp_path: Path) -> None:
+    master = make_profile(tmp_path / "my profiles" / "master")
+    joined = f"/usr/bin/chromium --x=1 --user-data-dir={master} about:blank"
+    child = subprocess.Popen(["bash", "-c", f"exec -a '{joined}' cat"], stdin=subprocess.PIPE)
+    try:
+        wait_until(lambda: Path(f"/proc/{child.pid}/cmdline").read_text() == f"{joined}\0")
+        claim(master, child.pid)
+
+        assert holder_of(master) is not None
+    finally:
+        child.kill()
+        child.communicate()
+
+
 @contextmanager
 def listening(master: Path) -> Iterator[None]:
     with tempfile.TemporaryDirectory(dir="/tmp") as folder, socket.socket(socket.AF_UNIX) as door:

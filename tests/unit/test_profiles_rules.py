@@ -1,15 +1,11 @@
-"""What a clone leaves out, whose lock a SingletonLock is, and which keyring can be reached: rules without a browser."""
-
-import socket
-from pathlib import Path
+"""What a clone leaves out, whose lock a SingletonLock is, and which profile a browser names: rules without a browser."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.profiles.cloning import is_skipped
-from adapters.profiles.cookies import is_bus_reachable
-from adapters.profiles.in_use import parse_lock
+from adapters.profiles.in_use import dirs_of, parse_lock
 
 PARTS = st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1, max_size=30)
 PRECIOUS = st.sampled_from(["Cookies", "Cookies-journal", "Preferences", "Secure Preferences", "Local State"])
@@ -67,45 +63,16 @@ def test_a_cache_is_left_out_of_a_profile_and_of_nothing_else(name: str) -> None
     assert not is_skipped(("Extension Data", name), in_profile=False)
 
 
-def listening(path: str) -> socket.socket:
-    found = socket.socket(socket.AF_UNIX)
-    found.bind(path)
-    found.listen()
-    return found
+def test_the_profile_is_read_from_arguments_with_ends_between_them() -> None:
+    assert dirs_of("chromium\0--user-data-dir=/a b\0--x\0--user-data-dir=/c\0https://a.test/\0") == [
+        "/a b",
+        "/c",
+    ]
+    assert dirs_of("chromium\0--user-data-dir\0/a\0") == []
+    assert dirs_of("") == []
 
 
-def test_a_bus_is_found_by_its_address(tmp_path: Path) -> None:
-    with listening(f"{tmp_path}/my bus"):
-        assert is_bus_reachable({"DBUS_SESSION_BUS_ADDRESS": f"unix:path={tmp_path}/my%20bus,guid=1f"})
-        assert is_bus_reachable(
-            {"DBUS_SESSION_BUS_ADDRESS": f"unix:path=/nowhere;unix:guid=1f,path={tmp_path}/my bus"}
-        )
-
-
-def test_a_bus_is_found_in_the_runtime_folder_when_no_address_is_given(tmp_path: Path) -> None:
-    with listening(f"{tmp_path}/bus"):
-        assert is_bus_reachable({"XDG_RUNTIME_DIR": str(tmp_path)})
-
-
-def test_an_abstract_bus_is_found(tmp_path: Path) -> None:
-    name = f"{tmp_path}-bus"
-    with listening(f"\0{name}"):
-        assert is_bus_reachable({"DBUS_SESSION_BUS_ADDRESS": f"unix:abstract={name}"})
-
-
-@pytest.mark.parametrize(
-    "address",
-    ["unix:path=/nowhere/bus", "unix:abstract=tokd-nobody", "unix:", "autolaunch:", "disabled:", ";"],
-)
-def test_a_bus_that_takes_no_connection_is_not_reachable(address: str) -> None:
-    assert not is_bus_reachable({"DBUS_SESSION_BUS_ADDRESS": address})
-
-
-def test_a_socket_that_nobody_listens_on_any_more_is_no_bus(tmp_path: Path) -> None:
-    listening(f"{tmp_path}/bus").close()
-
-    assert not is_bus_reachable({"XDG_RUNTIME_DIR": str(tmp_path)})
-
-
-def test_without_a_desktop_there_is_no_bus() -> None:
-    assert not is_bus_reachable({})
+def test_the_profile_is_read_from_arguments_that_chromium_has_joined() -> None:
+    assert "/a b" in dirs_of("/usr/bin/chromium --x=1 --user-data-dir=/a b --y=2\0\0\0")
+    assert "/a" in dirs_of("/usr/bin/chromium --user-data-dir=/a about:blank")
+    assert dirs_of("/usr/bin/chromium --x=y --z\0") == []
