@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 RUN_PACKAGES := mosquitto mosquitto-clients chromium chromium-driver chromium-sandbox fonts-liberation xvfb
-TEST_PACKAGES := $(RUN_PACKAGES) ffmpeg postgresql binutils xdotool openbox
+TEST_PACKAGES := $(RUN_PACKAGES) ffmpeg postgresql binutils xdotool openbox dbus-daemon
 
 # Installs what is missing, and asks apt only then.
 define ensure_packages

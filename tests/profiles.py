@@ -67,6 +67,7 @@ def make_profile(folder: Path, prefix: bytes = b"v10") -> Path:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"content of {name}")
+    folder.parent.chmod(0o700)
     for name in ("Default/Cookies", "Default/Cookies-journal"):
         (folder / name).unlink()
     write_cookies(folder / "Default/Cookies", prefix)

@@ -2,16 +2,16 @@
 
 import os
 import re
-import socket
 import sqlite3
+import tempfile
 import threading
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote
 
-from adapters.profiles import refusals
-from adapters.profiles.cloning import opened, profile_folders
+from adapters.profiles import keyring, refusals
+from adapters.profiles.cloning import Patience, copy_file, opened, profile_folders
 from daemon.domain.errors import Code, Rejected
 from daemon.domain.ids import ProfileName
 from daemon.domain.session import Encryption
@@ -21,8 +21,11 @@ _TABLE = "SELECT 1 FROM sqlite_master WHERE name = 'cookies'"
 _PAGES = 200
 _NAP_S = 0.05
 _ROUNDS = 10_000  # 2 million pages: a database that is begun anew all the time ends here
-_CONNECT_S = 1.0
-_UNIX = re.compile(r"unix:(?:.*,)?(?P<kind>path|abstract)=(?P<where>[^,]+)")
+_FIXED = "v10"  # the tag of a key that everybody knows
+_TAG = re.compile(rb"v[0-9]{2}")
+# What belongs to a database beside its file: changes that a killed browser has not brought into it yet.
+LOGS = ("Cookies-journal", "Cookies-wal")
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
 # Closing any descriptor of a file drops every POSIX lock this process has on it: one at a time.
 ONE_READER = threading.Lock()
@@ -32,79 +35,86 @@ class InUse(Exception):
     """The database stayed locked, or would not hold still, for as long as was granted."""
 
 
-def read_encryption(user_data_dir: Path) -> tuple[Encryption, tuple[str, ...]]:
-    """Count the cookies by the key they are encrypted with; nothing is written, nothing decrypted.
+@dataclass(frozen=True, slots=True)
+class Jar:
+    """What a profile's cookie databases hold: how many rows of which key's tag. `unread`: why one is not counted."""
 
-    Return the warnings of databases that could not be read, too; these count as empty. Raises OSError.
+    rows: Mapping[str, int]
+    unread: tuple[str, ...] = ()
+
+    @property
+    def encryption(self) -> Encryption:
+        """Return what the core knows of it: all keys but the fixed one are somebody's, who must be asked."""
+        fixed = self.rows.get(_FIXED, 0)
+        return Encryption(v10=fixed, v11=sum(self.rows.values()) - fixed)
+
+    @property
+    def tags(self) -> frozenset[str]:
+        """Return the tags of the keys that a keyring keeps."""
+        return frozenset(self.rows) - {_FIXED}
+
+
+def read(user_data_dir: Path) -> Jar:
+    """Count the cookies by the key they are encrypted with; nothing is written there, nothing decrypted.
+
+    Raises OSError.
     """
-    found = {b"v10": 0, b"v11": 0}
-    warnings = []
+    rows: dict[str, int] = {}
+    unread = []
     for folder in profile_folders(user_data_dir):
-        path = folder / "Cookies"
-        if not path.is_file():
+        if not (folder / "Cookies").is_file():
             continue
         try:
-            for prefix, count in _count(path):
-                if prefix in found:
-                    found[prefix] += count
+            for tag, count in _count(folder):
+                if isinstance(tag, bytes) and _TAG.fullmatch(tag):
+                    rows[tag.decode()] = rows.get(tag.decode(), 0) + count
         except sqlite3.Error as error:
-            warnings.append(f"the cookies of {path.parent.name} could not be counted: {error}")
-    return Encryption(v10=found[b"v10"], v11=found[b"v11"]), tuple(warnings)
+            unread.append(f"the cookies of {folder.name} could not be counted: {error}")
+    return Jar(rows, tuple(unread))
 
 
-def _count(path: Path) -> list[tuple[bytes, int]]:
-    # `immutable`: not even a lock or a journal's roll-back.
-    with ONE_READER, closing(sqlite3.connect(f"{path.as_uri()}?mode=ro&immutable=1", uri=True)) as database:
+def _count(folder: Path) -> list[tuple[object, int]]:
+    if not any(_is_filled(folder / name) for name in LOGS):
+        # `immutable`: not even a lock. Nothing else is to be considered, so that nothing is missed by that.
+        return _ask(f"{(folder / 'Cookies').as_uri()}?mode=ro&immutable=1")
+    with tempfile.TemporaryDirectory(prefix="tokd-cookies-") as copy:
+        keep_copy(folder, Path(copy))
+        return _ask((Path(copy) / "Cookies").as_uri())
+
+
+def _ask(uri: str) -> list[tuple[object, int]]:
+    with ONE_READER, closing(sqlite3.connect(uri, uri=True)) as database:
         is_filled = database.execute(_TABLE).fetchone()  # a browser's first seconds leave an empty one
         return database.execute(_COUNT).fetchall() if is_filled else []
 
 
-def refuse_lost_key(profile: ProfileName, found: Encryption, store: str, environ: Mapping[str, str]) -> None:
+def _is_filled(path: Path) -> bool:
+    try:
+        return path.stat().st_size > 0
+    except FileNotFoundError:
+        return False
+
+
+def keep_copy(folder: Path, target: Path) -> None:
+    """Copy a profile folder's cookie database, and what belongs to it, as files 0600. Raises OSError."""
+    with ONE_READER, opened(str(folder), _FOLDER) as source, opened(str(target), _FOLDER) as made:
+        for name in ("Cookies", *LOGS):
+            with suppress(FileNotFoundError):
+                copy_file(name, source, made, Patience())
+
+
+def refuse_lost_key(profile: ProfileName, jar: Jar, store: str, environ: Mapping[str, str]) -> None:
     """Raise Rejected(keyring_unreachable) where the browser could not decrypt the cookies.
 
     It would not only be logged out then: it deletes them.
     """
-    if not found.needs_keyring:
+    if not jar.tags:
         return
-    if store == "basic":
-        raise refusals.no_keyring(
-            profile, "and session.password_store is basic, which cannot read them: set it to detect"
-        )
-    if not is_bus_reachable(environ):
-        raise refusals.no_keyring(
-            profile,
-            "and no session bus is reachable: run tokd as your user service inside the desktop session, "
-            "or make a profile of its own with `tokd profile login`",
-        )
-
-
-def is_bus_reachable(environ: Mapping[str, str]) -> bool:
-    """Tell whether the desktop's session bus takes a connection; of one that is no Unix socket nobody can tell."""
-    named = environ.get("DBUS_SESSION_BUS_ADDRESS", "")
-    if not named:
-        runtime = environ.get("XDG_RUNTIME_DIR", "")
-        return bool(runtime) and _takes(f"{runtime}/bus")
-    return any(_is_reachable(address) for address in named.split(";") if address)
-
-
-def _is_reachable(address: str) -> bool:
-    if not address.startswith("unix:"):
-        return not address.startswith(("autolaunch:", "disabled:"))
-    found = _UNIX.fullmatch(address.partition(",guid=")[0])
-    if found is None:
-        return False
-    where = unquote(found["where"])
-    return _takes(f"\0{where}" if found["kind"] == "abstract" else where)
-
-
-def _takes(where: str) -> bool:
-    try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-            probe.settimeout(_CONNECT_S)
-            probe.connect(where)
-    except (OSError, ValueError):
-        return False
-    return True
+    why: str | None = "and session.password_store is basic, which cannot read them: set it to detect"
+    if store != "basic":
+        why = keyring.trouble(jar.tags, store, environ)
+    if why is not None:
+        raise refusals.no_keyring(profile, why)
 
 
 def back_up(source: Path, target: Path, within_s: float, ask: Callable[[], object] = lambda: None) -> None:

@@ -66,6 +66,15 @@ def disk_failed(error: OSError, doing: str) -> Rejected:
     return Rejected(Code.BROWSER_FAILED, f"{error.strerror or error} while {doing}{where}")
 
 
+def unread(name: ProfileName, why: str) -> Rejected:
+    """Return the error for cookies of which nobody knows whether this browser could decrypt them."""
+    return Rejected(
+        Code.BROWSER_FAILED,
+        f"profile {name!r} is not opened, which could delete its cookies: {why}; if they are broken, move that file "
+        "away",
+    )
+
+
 def no_keyring(name: ProfileName, why: str) -> Rejected:
     """Return the error for cookies that this browser could not decrypt, and would therefore delete."""
     return Rejected(

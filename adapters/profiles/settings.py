@@ -15,6 +15,6 @@ class ProfilesSettings:
     allow_live: bool = False
     min_free_bytes: int = 500_000_000
     password_store: str = "detect"  # noqa: S105  the name of a store, not a password
-    # DBUS_SESSION_BUS_ADDRESS and XDG_RUNTIME_DIR are read, nothing else.
+    # What the browser gets: the session bus and the desktop's name are read, nothing else.
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
     temp_base: Path = Path("/tmp")  # noqa: S108  for a session whose own folder has too long a path

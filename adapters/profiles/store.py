@@ -5,14 +5,27 @@ import stat
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from adapters.profiles import cloning, cookies, folders, in_use, live, locks, preferences, promotion, refusals
+from adapters.profiles import (
+    cloning,
+    cookies,
+    folders,
+    ground,
+    in_use,
+    live,
+    locks,
+    preferences,
+    promotion,
+    refusals,
+    safekeeping,
+)
+from adapters.profiles.ground import Trouble, is_profile_name
 from adapters.profiles.settings import ProfilesSettings
 from daemon.domain.errors import Code, Interrupted, Rejected, StartRefused
-from daemon.domain.ids import NAME, ProfileName, SessionId
+from daemon.domain.ids import ProfileName, SessionId
 from daemon.domain.session import (
     Encryption,
     ProfileFacts,
@@ -24,11 +37,6 @@ from daemon.domain.session import (
 from daemon.domain.times import iso
 from daemon.ports import Clock
 
-_PRIVATE = 0o700
-_RESERVED = ("clones", promotion.BACKUPS)
-# undetected-chromedriver reads a switch out of any argument that contains these, and the clone's path is one.
-_MISREAD = ("headless", "lang")
-
 
 @dataclass(frozen=True, slots=True)
 class _Held:
@@ -37,6 +45,7 @@ class _Held:
     locks: tuple[int, ...]
     profile: ProfileName | None = None
     taken_from: dict[str, promotion.Mark] | None = None
+    jar: cookies.Jar = field(default_factory=lambda: cookies.Jar({}))  # the clone's, before a browser had it
 
 
 class ProfileStore:
@@ -58,7 +67,7 @@ class ProfileStore:
         self._clock = clock
         self._reached = reached
         self._root = settings.root.absolute()
-        clones = settings.clones_dir.absolute() if settings.clones_dir else self._root / "clones"
+        clones = settings.clones_dir.absolute() if settings.clones_dir else self._root / ground.CLONES
         self._stopping = threading.Event()
         runtime = settings.environ.get("XDG_RUNTIME_DIR", "")
         bases = [Path(runtime)] if runtime else []
@@ -71,23 +80,21 @@ class ProfileStore:
 
         Raises StartRefused.
         """
-        clones = self._folders.path
-        for path in (clones, clones.resolve()):
-            for word in _MISREAD:
-                if word in str(path).lower():
-                    raise StartRefused(
-                        f'the clones\' folder {path} has "{word}" in its path, which undetected-chromedriver takes '
-                        "for a switch; set session.clones_dir to another one on the same disk"
-                    )
+        for trouble in self.problems():
+            raise StartRefused(str(trouble))
         try:
-            for path in (self._root, clones):
-                _make_private(path)
+            for path in (self._root, self._folders.path):
+                ground.make(path)
             promotion.recover(self._root, self._clock.now())
         except OSError as error:
             raise StartRefused(
                 f"the profiles' folder {error.filename or self._root} cannot be used: {error.strerror}; "
                 "see session.user_data_master_dir and session.clones_dir"
             ) from error
+
+    def problems(self) -> list[Trouble]:
+        """Return why `open` would refuse the two folders, without making or changing anything."""
+        return ground.troubles(self._root, self._folders.path)
 
     def close(self) -> None:
         """Cut short what waits. Safe twice."""
@@ -97,11 +104,11 @@ class ProfileStore:
 
     def prepare(self, order: SessionOrder, stop: Callable[[], bool] = cloning.never) -> Workplace:
         """Make the session's folder, hold its lock, and clone the profile into it."""
-        if not _is_profile_name(order.profile) or self._master(order.profile) == self._folders.path:
+        if not is_profile_name(order.profile) or self._is_clones(self._master(order.profile)):
             raise refusals.bad_name(order.profile)
         try:
             for path in (self._root, self._folders.path):
-                path.mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
+                path.mkdir(mode=ground.PRIVATE, parents=True, exist_ok=True)
             self._refuse_full_disk()
             if order.kind is SessionKind.LOGIN:
                 return self._prepare_login(order)
@@ -117,17 +124,18 @@ class ProfileStore:
             undo.callback(os.close, lock)
             if (holder := in_use.holder_of(master)) is not None:
                 raise _locked(order.profile, holder, master, "close that browser")
-            encryption = Encryption()
-            warnings: tuple[str, ...] = ()
+            jar = cookies.Jar({})
             if master.is_dir():
-                encryption, warnings = cookies.read_encryption(master)
-                self._refuse_lost_key(order.profile, encryption)
+                jar = cookies.read(master)
+                self._refuse_risk(order.profile, jar)
             folder = self._folders.make(order.session, master, self._note(order))
             undo.callback(os.close, folder.lock)
             undo.callback(self._folders.remove, folder.path, folder.temp_dir)
-            master.mkdir(mode=_PRIVATE, exist_ok=True)
+            master.mkdir(mode=ground.PRIVATE, exist_ok=True)
+            if jar.tags:
+                safekeeping.keep(self._root, order.profile, master, self._clock.now())
             undo.pop_all()
-        return self._workplace(order.session, folder, _Held((folder.lock, lock)), encryption, warnings)
+        return self._workplace(order.session, folder, _Held((folder.lock, lock), jar=jar), ())
 
     def _prepare_clone(self, order: SessionOrder, stop: Callable[[], bool]) -> Workplace:
         master = self._master(order.profile)
@@ -143,12 +151,12 @@ class ProfileStore:
             walk.run(master, folder.user_data_dir)
             if not is_live and self._is_disturbed(master, taken_from):
                 raise refusals.locked(order.profile, "a browser that was started meanwhile", "try again")
-            encryption, unread = cookies.read_encryption(folder.user_data_dir)
-            self._refuse_lost_key(order.profile, encryption)
-            told = (*warnings(), *unread, *preferences.patch(folder.user_data_dir))
+            jar = cookies.read(folder.user_data_dir)
+            self._refuse_lost_key(order.profile, jar)
+            told = (*warnings(), *jar.unread, *preferences.patch(folder.user_data_dir))
             undo.pop_all()
-        held = _Held((folder.lock,), order.profile, taken_from)
-        return self._workplace(order.session, folder, held, encryption, told)
+        held = _Held((folder.lock,), order.profile, taken_from, jar)
+        return self._workplace(order.session, folder, held, told)
 
     def _undoing(self, folder: folders.Folder) -> Callable[..., None]:
         """Return what removes a folder that was made in vain: without keeping anybody waiting who asked for the end."""
@@ -179,8 +187,7 @@ class ProfileStore:
         """Look through the folder of sessions, and lock those that nobody holds."""
         found, held = self._folders.survey(self._clock.now().timestamp(), self._is_master)
         orphans = tuple(
-            self._workplace(session, folder, _Held((folder.lock,)), Encryption(), ())
-            for session, folder in found.items()
+            self._workplace(session, folder, _Held((folder.lock,)), ()) for session, folder in found.items()
         )
         return Survey(orphans=orphans, held=frozenset(held))
 
@@ -199,7 +206,7 @@ class ProfileStore:
                 "only a session that works on a clone can be promoted",
                 field="args.promote_to",
             )
-        if not _is_profile_name(profile):
+        if not is_profile_name(profile):
             raise refusals.bad_name(profile)
         try:
             who = f"the promotion of session {place.session}"
@@ -207,6 +214,7 @@ class ProfileStore:
             try:
                 self._refuse_other(held, profile)
                 clone = Path(place.user_data_dir)
+                _refuse_loss(held.profile, held.jar, cookies.read(clone))
                 in_use.strip(clone)
                 preferences.restore(clone, self._master(held.profile))
                 return promotion.promote(self._root, clone, profile, self._clock.now(), self._reached)
@@ -232,7 +240,7 @@ class ProfileStore:
         holder: object = in_use.holder_of(master)
         encryption = Encryption()
         with suppress(OSError):
-            encryption, _ = cookies.read_encryption(master)
+            encryption = cookies.read(master).encryption
         with suppress(OSError):
             holder = holder or locks.owner_of(self._root, name)
         return ProfileFacts(
@@ -258,10 +266,13 @@ class ProfileStore:
         """Tell whether a profile stands at this path."""
         return (
             path.parent == self._root
-            and _is_profile_name(path.name)
-            and path != self._folders.path
+            and is_profile_name(path.name)
+            and not self._is_clones(path)
             and path.is_dir()
         )
+
+    def _is_clones(self, path: Path) -> bool:
+        return path.resolve() == self._folders.path.resolve()
 
     # -- refusals ----------------------------------------------------------------------------------------
 
@@ -280,8 +291,18 @@ class ProfileStore:
             raise _locked(profile, holder, master, "close that browser, or set session.allow_live")
         return True
 
-    def _refuse_lost_key(self, profile: ProfileName, encryption: Encryption) -> None:
-        cookies.refuse_lost_key(profile, encryption, self._settings.password_store, self._settings.environ)
+    def refuse_risk(self, profile: ProfileName) -> None:
+        """Raise Rejected where a login's browser could not read this profile's cookies now, and so would delete them."""
+        with suppress(OSError):
+            self._refuse_risk(profile, cookies.read(self._master(profile)))
+
+    def _refuse_risk(self, profile: ProfileName, jar: cookies.Jar) -> None:
+        if jar.unread:
+            raise refusals.unread(profile, jar.unread[0])
+        self._refuse_lost_key(profile, jar)
+
+    def _refuse_lost_key(self, profile: ProfileName, jar: cookies.Jar) -> None:
+        cookies.refuse_lost_key(profile, jar, self._settings.password_store, self._settings.environ)
 
     def _refuse_other(self, held: _Held, profile: ProfileName) -> None:
         """Raise Rejected unless the clone may take this profile's place."""
@@ -320,9 +341,8 @@ class ProfileStore:
         }
 
     def _workplace(
-        self, session: SessionId, folder: folders.Folder, held: _Held, encryption: Encryption,
-        warnings: tuple[str, ...],
-    ) -> Workplace:  # fmt: skip
+        self, session: SessionId, folder: folders.Folder, held: _Held, warnings: tuple[str, ...]
+    ) -> Workplace:
         with self._guard:
             self._held[session] = held
         return Workplace(
@@ -332,13 +352,9 @@ class ProfileStore:
             temp_dir=str(folder.temp_dir),
             locks=held.locks,
             is_master=folder.is_master,
-            encryption=encryption,
+            encryption=held.jar.encryption,
             warnings=warnings,
         )
-
-
-def _is_profile_name(name: str) -> bool:
-    return NAME.fullmatch(name) is not None and name not in _RESERVED
 
 
 def _locked(profile: ProfileName, holder: in_use.Holder, master: Path, way_out: str) -> Rejected:
@@ -347,11 +363,14 @@ def _locked(profile: ProfileName, holder: in_use.Holder, master: Path, way_out: 
     return refusals.locked(profile, str(holder), way_out)
 
 
-def _make_private(path: Path) -> None:
-    """Make a folder, or an own one private. Raises StartRefused where it is not the person's to lock up, OSError."""
-    path.mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
-    status = path.stat()
-    if status.st_uid != os.geteuid() or status.st_mode & stat.S_ISVTX:
-        raise StartRefused(f"the folder {path} is shared with others; profiles need one that is yours alone")
-    if stat.S_IMODE(status.st_mode) != _PRIVATE:
-        path.chmod(_PRIVATE)
+def _refuse_loss(profile: ProfileName, before: cookies.Jar, now: cookies.Jar) -> None:
+    """Raise Rejected where the clone's browser could not read the keyring's cookies, and so has deleted them."""
+    if before.unread:
+        raise refusals.changed(
+            profile, f"was cloned without its cookies being understood ({before.unread[0]})"
+        )
+    if before.tags and not now.tags:
+        raise refusals.changed(
+            profile,
+            "kept its cookies with the desktop's keyring, and its clone has lost them all: their key was not reached",
+        )

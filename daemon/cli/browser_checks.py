@@ -8,6 +8,7 @@ import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from adapters.scheduler.clock import SystemClock
 from config.session_section import SessionSettings
@@ -17,9 +18,9 @@ from daemon.cli.output import as_size
 from daemon.domain.errors import Rejected
 from daemon.domain.session import ProfileFacts
 
-_OTHERS = 0o077
-# undetected-chromedriver takes a path with one of these for a switch; the profiles' adapter refuses to start then.
-_MISREAD = ("headless", "lang")
+if TYPE_CHECKING:
+    from adapters.profiles import ProfileStore
+
 _NO_SANDBOX = (
     "run tokd as your own user: a page that breaks out of the browser would have all of root's rights"
 )
@@ -31,9 +32,22 @@ def check_browser(settings: Settings) -> Iterator[Finding]:
     yield from _programs(settings)
     yield _sandbox()
     yield _display(found)
-    yield from _profiles_folder(found.user_data_master_dir)
-    yield from _clones_folder(settings)
-    yield from _profiles(settings)
+    store = _store(found)
+    yield from _profiles_folder(store, found.user_data_master_dir)
+    yield from _clones_folder(store, settings)
+    yield from _profiles(store, found.profile)
+
+
+def _store(found: SessionSettings) -> "ProfileStore":
+    from adapters.profiles import ProfilesSettings, ProfileStore  # noqa: PLC0415
+
+    return ProfileStore(
+        ProfilesSettings(
+            root=found.user_data_master_dir, clones_dir=found.clones_dir, password_store=found.password_store,
+            environ=dict(os.environ),
+        ),
+        SystemClock(),
+    )  # fmt: skip
 
 
 def _programs(settings: Settings) -> Iterator[Finding]:
@@ -90,7 +104,9 @@ def _display(found: SessionSettings) -> Finding:
     )  # fmt: skip
 
 
-def _profiles_folder(folder: Path) -> Iterator[Finding]:
+def _profiles_folder(store: "ProfileStore", folder: Path) -> Iterator[Finding]:
+    from adapters.profiles import ROOT_SETTING  # noqa: PLC0415
+
     name = "profiles folder"
     if not _is_there(folder):
         parent = next(above for above in folder.absolute().parents if _is_there(above))
@@ -99,20 +115,13 @@ def _profiles_folder(folder: Path) -> Iterator[Finding]:
         else:
             yield fail(name, f"{folder} cannot be made", f"make it, or let this user write to {parent}")
         return
-    status = folder.stat()
-    mode = stat.S_IMODE(status.st_mode)
+    troubles = [trouble for trouble in store.problems() if trouble.setting == ROOT_SETTING]
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         yield fail(name, f"{folder} cannot be written", f"chown it to the user that tokd runs as: {folder}")
-    elif status.st_uid != os.geteuid():
-        yield fail(
-            name, f"{folder} belongs to another user", f"chown it to the user that tokd runs as: {folder}"
-        )
-    elif mode & (_OTHERS | stat.S_ISVTX):
-        yield warn(
-            name, f"{folder} has mode {mode:04o}; whoever can read it is logged in", f"chmod 700 {folder}"
-        )
+    elif troubles:
+        yield from (fail(name, trouble.text, trouble.advice) for trouble in troubles)
     else:
-        yield ok(name, f"{folder}, mode {mode:04o}")
+        yield ok(name, f"{folder}, mode {stat.S_IMODE(folder.stat().st_mode):04o}")
 
 
 def _is_there(path: Path) -> bool:
@@ -122,14 +131,12 @@ def _is_there(path: Path) -> bool:
         return False
 
 
-def _clones_folder(settings: Settings) -> Iterator[Finding]:
+def _clones_folder(store: "ProfileStore", settings: Settings) -> Iterator[Finding]:
+    from adapters.profiles import CLONES_SETTING  # noqa: PLC0415
+
     name, folder = "clones folder", settings.clones_dir.absolute()
-    bad = [word for word in _MISREAD if any(word in str(path).lower() for path in (folder, folder.resolve()))]
-    if bad:
-        yield fail(
-            name, f'{folder} has "{bad[0]}" in its path, which undetected-chromedriver takes for a switch',
-            "set session.clones_dir to a folder without it, on the same disk",
-        )  # fmt: skip
+    if troubles := [trouble for trouble in store.problems() if trouble.setting == CLONES_SETTING]:
+        yield from (fail(name, trouble.text, trouble.advice) for trouble in troubles)
         return
     there = next(place for place in (folder, *folder.parents) if _is_there(place))
     free, floor = shutil.disk_usage(there).free, settings.session.min_free_mb * 1_000_000
@@ -149,33 +156,23 @@ def _clones_folder(settings: Settings) -> Iterator[Finding]:
     yield ok(name, f"{folder}, {as_size(free)} free")
 
 
-def _profiles(settings: Settings) -> Iterator[Finding]:
-    from adapters.profiles import ProfilesSettings, ProfileStore  # noqa: PLC0415
-
-    found = settings.session
-    store = ProfileStore(
-        ProfilesSettings(root=found.user_data_master_dir, clones_dir=found.clones_dir), SystemClock()
-    )
+def _profiles(store: "ProfileStore", default: str) -> Iterator[Finding]:
     profiles = store.facts()
-    if not any(facts.name == found.profile for facts in profiles):
-        yield warn(
-            f"profile {found.profile}", "not there yet", f"`tokd profile login {found.profile}` makes it"
-        )
+    if not any(facts.name == default for facts in profiles):
+        yield warn(f"profile {default}", "not there yet", f"`tokd profile login {default}` makes it")
     for facts in profiles:
-        yield _profile(facts, found.password_store)
+        yield _profile(store, facts)
 
 
-def _profile(facts: ProfileFacts, password_store: str) -> Finding:
-    from adapters.profiles.cookies import refuse_lost_key  # noqa: PLC0415
-
+def _profile(store: "ProfileStore", facts: ProfileFacts) -> Finding:
     name = f"profile {facts.name}"
     try:
-        refuse_lost_key(facts.name, facts.encryption, password_store, os.environ)
+        store.refuse_risk(facts.name)
     except Rejected as refusal:
         return warn(name, refusal.message, "doctor sees what its own shell sees: run it where tokd runs")
     text = f"{as_size(facts.size)}, cookies {facts.encryption.label}"
     if facts.encryption.needs_keyring:
-        text += ", and a session bus answers"
+        text += ", and the session bus has a keyring for them"
     if facts.in_use_by:
         return warn(name, f"{text}; in use by {facts.in_use_by}", "close that browser before a session")
     return ok(name, text)

@@ -111,6 +111,7 @@ def main() -> None:
             },
         ).use_simulator(simulator)
         master = folder / "profiles" / "master"
+        master.parent.mkdir(mode=0o700)
         _make_profile(master)
         try:
             ours, end, memory = _ours(daemon, url)

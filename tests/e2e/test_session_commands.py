@@ -76,7 +76,8 @@ def screen() -> Iterator[Screen]:
 def running(screen: Screen) -> Iterator[House]:
     with short_folder() as folder:
         simulator = Simulator(folder / "simulator")
-        (folder / "user_data" / "master").mkdir(parents=True)
+        (folder / "user_data").mkdir(mode=0o700)
+        (folder / "user_data" / "master").mkdir()
         settings = {
             "session.tiktok_url": f"{simulator.url}/", "session.user_data_master_dir": str(folder / "user_data"),
             "session.display": screen.name, "session.browser_args": json.dumps(LOOPBACK_ONLY),

@@ -15,6 +15,7 @@ from daemon.cli.browser_checks import check_browser
 from daemon.cli.findings import Finding
 from tests.integration.control_stage import folder
 from tests.profiles import write_cookies
+from tests.session_bus import DBUS_DAEMON, SECRETS, a_bus
 
 __all__ = ["folder"]
 
@@ -122,10 +123,27 @@ def test_folders_that_the_first_start_makes_are_ok(look: Look, folder: Path) -> 
     assert list(folder.iterdir()) == []
 
 
-def test_profiles_that_others_may_read_are_a_warning(look: Look, profiles: Path) -> None:
+def test_profiles_that_others_may_read_fail_as_the_start_will(look: Look, profiles: Path) -> None:
     profiles.chmod(0o755)
+    assert look()["profiles folder"].verdict == "ok", "the start makes an empty one private"
 
-    assert look()["profiles folder"].advice == f"chmod 700 {profiles}"
+    (profiles / "master").mkdir()
+
+    found = look()["profiles folder"]
+    assert (found.verdict, found.advice) == ("fail", f"chmod 700 {profiles}")
+
+
+def test_a_browsers_own_folder_fails(look: Look, profiles: Path) -> None:
+    (profiles / "Local State").touch()
+
+    found = look()["profiles folder"]
+    assert (found.verdict, "session.user_data_master_dir" in found.advice) == ("fail", True)
+
+
+def test_clones_in_a_profile_fail(look: Look, profiles: Path) -> None:
+    found = look(clones_dir=str(profiles / "master" / "clones"))["clones folder"]
+
+    assert (found.verdict, "session.clones_dir" in found.advice) == ("fail", True)
 
 
 def test_private_profiles_are_ok(look: Look, profiles: Path) -> None:
@@ -179,16 +197,30 @@ def test_a_profile_with_a_keyring_needs_the_session_bus(look: Look, profiles: Pa
     assert (found.verdict, "session bus" in found.text) == ("warn", True)
 
 
-def test_a_profile_with_a_keyring_is_ok_beside_a_session_bus(
-    look: Look, profiles: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.skipif(not DBUS_DAEMON, reason="no dbus-daemon here")
+@pytest.mark.parametrize(("keyrings", "verdict"), [([], "warn"), ([SECRETS], "ok")])
+def test_a_profile_with_a_keyring_is_ok_beside_a_session_bus_that_has_one(
+    look: Look,
+    profiles: Path,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    keyrings: list[str],
+    verdict: str,
 ) -> None:
     write_cookies(profiles / "master" / "Default" / "Cookies", b"v11")
-    monkeypatch.setenv("DBUS_SESSION_BUS_ADDRESS", f"unix:path={folder}/bus")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as bus:
-        bus.bind(f"{folder}/bus")
-        bus.listen()
+    with a_bus(folder, startable=keyrings) as address:
+        monkeypatch.setenv("DBUS_SESSION_BUS_ADDRESS", address)
 
-        assert look()["profile master"].verdict == "ok"
+        assert look()["profile master"].verdict == verdict
+
+
+def test_cookies_that_nobody_can_read_are_a_warning(look: Look, profiles: Path) -> None:
+    write_cookies(profiles / "master" / "Default" / "Cookies")
+    (profiles / "master" / "Default" / "Cookies").write_text("no database, but long enough for one" * 50)
+
+    found = look()["profile master"]
+
+    assert (found.verdict, "could not be counted" in found.text) == ("warn", True)
 
 
 def test_a_keyring_that_is_switched_off_is_named(look: Look, profiles: Path) -> None:

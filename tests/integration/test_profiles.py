@@ -289,16 +289,6 @@ def test_cookies_of_the_keyring_need_the_session_bus(tmp_path: Path, kind: Sessi
     assert fingerprint(tmp_path / "master") == before
 
 
-def test_cookies_of_the_keyring_are_cloned_where_the_bus_is_there(tmp_path: Path) -> None:
-    make_profile(tmp_path / "master", b"v11")
-    with socket.socket(socket.AF_UNIX) as bus:
-        bus.bind(f"{tmp_path}/bus")
-        bus.listen()
-        store = a_store(tmp_path, {"DBUS_SESSION_BUS_ADDRESS": f"unix:path={tmp_path}/bus"})
-
-        assert store.prepare(order()).encryption == Encryption(v11=2)
-
-
 def test_a_basic_password_store_cannot_read_cookies_of_the_keyring(tmp_path: Path) -> None:
     make_profile(tmp_path / "master", b"v11")
 

@@ -25,11 +25,16 @@ _MANY = 400
 @pytest.fixture
 def root() -> Iterator[Path]:
     with short_folder() as folder:
-        crowd = make_profile(folder / "data/master") / "Default/IndexedDB/crowd"
-        crowd.mkdir()
-        for number in range(_MANY):
-            (crowd / str(number)).write_bytes(b"x")
+        crowd(make_profile(folder / "data/master"))
         yield folder / "data"
+
+
+def crowd(profile: Path) -> None:
+    """Fill a profile with very many small files."""
+    folder = profile / "Default/IndexedDB/crowd"
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(_MANY):
+        (folder / str(number)).write_bytes(b"x")
 
 
 @pytest.fixture
@@ -102,6 +107,7 @@ def test_a_half_clone_that_takes_too_long_to_remove_is_left_for_the_sweep(
 @pytest.mark.skipif(not CHROMIUM, reason="no Chromium here")
 def test_a_live_clone_can_be_stopped(root: Path) -> None:
     with Chromium(root / "live", root / "temp"):
+        crowd(root / "live")
         store = a_store(root, allow_live=True)
 
         with pytest.raises(Interrupted):
