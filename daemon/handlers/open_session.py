@@ -53,7 +53,10 @@ def host_of(url: str) -> str:
         or has_odd_letters
     ):
         raise Rejected(
-            Code.BAD_FIELD, "an address begins with https:// or http:// and names a host", field="args.url"
+            Code.BAD_FIELD,
+            "an address begins with https:// or http:// and names a host in plain letters (xn-- for others), "
+            "without a backslash, a space or a letter that cannot be seen",
+            field="args.url",
         )
     if parts.username is not None or parts.password is not None:
         raise Rejected(
