@@ -51,10 +51,10 @@ def screen() -> Iterator[Screen]:
         yield found
 
 
-@pytest.fixture(scope="module", params=["undetected", "selenium"])
-def shown(url: str, screen: Screen, request: pytest.FixtureRequest) -> Iterator[Stage]:
-    """Windows on a private screen; each backend in turn."""
-    with browser_stage.set_stage(url, screen, backend=request.param) as found:
+@pytest.fixture(scope="module")
+def shown(url: str, screen: Screen) -> Iterator[Stage]:
+    """Windows on a private screen. How a browser was started does not matter to how it ends."""
+    with browser_stage.set_stage(url, screen) as found:
         yield found
 
 
@@ -132,8 +132,8 @@ def test_a_login_window_that_the_person_closes_ends_the_session_cleanly(url: str
 # -- accidents -----------------------------------------------------------------------------------------------
 
 
-def test_a_browser_that_is_killed_has_crashed(stage: Stage) -> None:
-    session = stage.open()
+def test_a_browser_that_is_killed_has_crashed(bare: Stage) -> None:
+    session = bare.open()
 
     kill(session.opened())
 
@@ -266,8 +266,8 @@ def test_a_session_can_be_closed_while_it_starts(stage: Stage) -> None:
     assert browser_of(stage) == []
 
 
-def test_a_session_can_be_closed_while_its_page_is_awaited(stage: Stage) -> None:
-    session = stage.open(SLOW)
+def test_a_session_can_be_closed_while_its_page_is_awaited(bare: Stage) -> None:
+    session = bare.open(SLOW)
     session.wait_for(Started)
 
     session.handle.close(EndReason.SHUTDOWN)
@@ -291,8 +291,8 @@ def test_a_flood_of_messages_does_not_freeze_the_browser(bare: Stage) -> None:
 # -- nothing is left -----------------------------------------------------------------------------------------
 
 
-def test_a_worker_that_is_killed_takes_its_browser_with_it(stage: Stage) -> None:
-    session = stage.open()
+def test_a_worker_that_is_killed_takes_its_browser_with_it(bare: Stage) -> None:
+    session = bare.open()
     browser = session.opened()
     everybody = [session.handle.pid, browser, *browser_stage.descendants(browser)]
 

@@ -124,6 +124,16 @@ def test_the_browser_opens_exactly_the_sessions_profile(running: Recorder) -> No
     assert found == [f"--user-data-dir={running.place.user_data_dir}"]
 
 
+def test_root_is_told_that_the_sandbox_is_off(running: Recorder) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("for root only; the other test is for everybody else")
+
+    started = running.all(Started)[0]
+
+    assert (started.is_sandboxed, len(started.warnings)) == (False, 1)
+    assert "sandbox" in started.warnings[0]
+
+
 def test_a_session_that_is_logged_out_closes_by_itself(stage: Stage) -> None:
     session = stage.open("logged_out")
 
@@ -144,8 +154,8 @@ def test_a_command_closes_the_browser_cleanly(stage: Stage) -> None:
     assert (ended.reason, ended.exit_status, ended.is_clean) == (EndReason.SHUTDOWN, 0, True)
 
 
-def test_the_end_is_announced_and_comes_in_time(stage: Stage) -> None:
-    session = stage.open(timeout_s=1.5, ending_soon_s=1.0)
+def test_the_end_is_announced_and_comes_in_time(bare: Stage) -> None:
+    session = bare.open(timeout_s=1.5, ending_soon_s=1.0)
 
     ended = session.ended()
 
@@ -354,19 +364,6 @@ def test_a_path_that_the_driver_would_misread_is_refused(bare: Stage, word: str)
 # -- the browser itself --------------------------------------------------------------------------------------
 
 
-def test_root_is_told_that_the_sandbox_is_off(bare: Stage) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("for root only; the other test is for everybody else")
-    session = bare.open()
-    session.opened()
-
-    started = session.all(Started)[0]
-
-    assert (started.is_sandboxed, len(started.warnings)) == (False, 1)
-    assert "sandbox" in started.warnings[0]
-    session.closed()
-
-
 def test_the_sandbox_is_on_for_everybody_but_root(url: str) -> None:
     other_user = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups") if os.geteuid() == 0 else ()
 
@@ -392,10 +389,10 @@ def python_for(prefix: tuple[str, ...]) -> str:
     pytest.skip("no Python here that another user than root may run")
 
 
-def test_settings_and_secrets_of_tokd_do_not_reach_the_browser(bare: Stage) -> None:
+def test_settings_secrets_and_a_home_that_cannot_be_written_do_not_reach_the_browser(bare: Stage) -> None:
     environ = {
         "PATH": os.environ["PATH"],
-        "HOME": str(bare.home),
+        "HOME": "/nowhere",
         "TOKD_MQTT__PASSWORD": "hunter2",
         "SE_DEBUG": "1",
     }
@@ -404,14 +401,6 @@ def test_settings_and_secrets_of_tokd_do_not_reach_the_browser(bare: Stage) -> N
     found = psutil.Process(session.opened()).environ()
 
     assert [name for name in found if name.startswith(("TOKD_", "SE_"))] == []
-    session.closed()
-
-
-def test_a_home_that_cannot_be_written_is_replaced_by_the_sessions_folder(bare: Stage) -> None:
-    session = bare.open(environ={"PATH": os.environ["PATH"], "HOME": "/nowhere"})
-
-    found = psutil.Process(session.opened()).environ()
-
     assert found["HOME"] == bare.places[-1].folder
     session.closed()
 
