@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from daemon.domain.errors import StartRefused
-from daemon.signals import stop_on_signals
+from daemon.signals import Bell, stop_on_signals
 
 LOG = logging.getLogger("tokd.app")
 STOP_S = 20.0
@@ -35,18 +35,25 @@ class App:
         self.steps: list[Step] = []
         self._stopping = stopping
         self._deaths: list[str] = []
+        self._bell: Bell | None = None
 
     def died(self, part: str, error: BaseException) -> None:
         """Stop the daemon with exit code 70. Safe from any thread."""
         LOG.critical("%s died: %s", part, error, exc_info=error)
         self._deaths.append(part)
+        self.stop()
+
+    def stop(self) -> None:
+        """Stop the daemon, as a signal does. Safe from any thread."""
         self._stopping.set()
+        if self._bell is not None:
+            self._bell.ring()
 
     def run(self, on_ready: Callable[[], None]) -> int:
         """Start everything, wait for a signal or a death, stop everything; return the exit code."""
         started: list[Step] = []
         code = EXIT_OK
-        with stop_on_signals(self._stopping):
+        with stop_on_signals(self._stopping) as self._bell:
             try:
                 for step in self.steps:
                     if self._stopping.is_set():
@@ -55,8 +62,8 @@ class App:
                     step.start()
                 else:
                     on_ready()
-                while not self._stopping.wait(3600):
-                    pass
+                while not self._stopping.is_set():
+                    self._bell.wait()
             except StartRefused as error:
                 LOG.error("not started: %s", error)  # noqa: TRY400 - the sentence is all a person needs
                 code = EXIT_REFUSED

@@ -1,8 +1,11 @@
 """Signals only set flags; the main loop looks at them and acts."""
 
+import contextlib
 import faulthandler
 import os
+import select
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -13,12 +16,46 @@ FORCED_EXIT = 70
 SAME_WISH_S = 1.0
 
 
+class Bell:
+    """Wakes the main thread, for a signal or for another thread.
+
+    An event alone does not do: a signal that comes just before the main thread goes to sleep is noticed when it
+    wakes up again, an hour later. What the C handler writes to this bell is there whenever the thread looks.
+    """
+
+    def __init__(self) -> None:
+        self._ear, self._rope = socket.socketpair()
+        self._ear.setblocking(False)
+        self._rope.setblocking(False)
+
+    def fileno(self) -> int:
+        """Return the descriptor that a signal is to be written to."""
+        return self._rope.fileno()
+
+    def ring(self) -> None:
+        """Wake the main thread. Safe from any thread, and after close."""
+        with contextlib.suppress(OSError):  # full: it rings already; closed: nobody sleeps any more
+            self._rope.send(b"\0")
+
+    def wait(self) -> None:
+        """Sleep until it rings."""
+        select.select([self._ear], [], [])
+        with contextlib.suppress(BlockingIOError):
+            self._ear.recv(4096)
+
+    def close(self) -> None:
+        """Let go of the descriptors."""
+        self._ear.close()
+        self._rope.close()
+
+
 @contextmanager
-def stop_on_signals(stopping: threading.Event) -> Iterator[None]:
+def stop_on_signals(stopping: threading.Event) -> Iterator[Bell]:
     """Set `stopping` on SIGTERM and SIGINT, end at once on the second one; SIGUSR1 prints every thread's stack.
 
-    Restores the former handlers.
+    Each of them rings the bell. Restores the former handlers.
     """
+    bell = Bell()
     first_at: list[float] = []
 
     def on_signal(_number: int, _frame: FrameType | None) -> None:
@@ -31,9 +68,12 @@ def stop_on_signals(stopping: threading.Event) -> Iterator[None]:
 
     former = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
     faulthandler.register(signal.SIGUSR1, all_threads=True)
+    former_fd = signal.set_wakeup_fd(bell.fileno(), warn_on_full_buffer=False)
     try:
-        yield
+        yield bell
     finally:
+        signal.set_wakeup_fd(former_fd)
         faulthandler.unregister(signal.SIGUSR1)
         for number, handler in former.items():
             signal.signal(number, handler)
+        bell.close()

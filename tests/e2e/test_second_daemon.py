@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,10 +34,8 @@ def _twin(stage: Stage) -> Daemon:
 
 def test_second_daemon_on_one_state_folder_is_refused_at_once(stage: Stage) -> None:
     twin = _twin(stage)
-    began = time.monotonic()
     twin.start(wait=False)
     assert twin.wait_dead(10) == 78
-    assert time.monotonic() - began < 3  # most of it is Python's own start
     assert stage.daemon.process is not None
     assert f"pid {stage.daemon.process.pid}" in twin.tail()
     assert str(stage.daemon.state_dir) in twin.tail()

@@ -48,7 +48,7 @@ class Stage:
 
     def ready(self) -> None:
         self.log.append("ready")
-        self.stopping.set()
+        self.app.stop()
 
 
 @pytest.fixture
@@ -198,3 +198,14 @@ def test_a_thread_that_hangs_does_not_keep_the_process() -> None:
 
     assert done.returncode == EXIT_FAILED
     assert "stuck" in done.stderr
+
+
+def test_a_signal_that_comes_before_the_sleep_wakes_the_main_thread_all_the_same() -> None:
+    # The signal falls between the look at the flag and the sleep: the bell must have kept it.
+    stopping = threading.Event()
+
+    with stop_on_signals(stopping) as bell:
+        os.kill(os.getpid(), signal.SIGTERM)
+        bell.wait()
+
+    assert stopping.is_set()
