@@ -16,7 +16,7 @@ from typing import Any
 
 from daemon import failpoints
 from daemon.domain.errors import Code, Rejected, StaleAttempt, StorageFailed, StorageFull
-from daemon.domain.ids import NodeName, PostId
+from daemon.domain.ids import NodeName, PostId, TaskId
 from daemon.domain.reports import ClockTicked
 from daemon.domain.wire import Request
 from daemon.domain.work import Deliver, InspectMedia, Withdraw, Work
@@ -330,6 +330,9 @@ def _work_of(stored: StoredCommand, unit: Unit) -> Work | None:
         case "post/schedule":
             account = unit.account(args["account"])
             return InspectMedia(stored.row, args["media"], account.platform if account else "tiktok")
+        case "task/post":
+            task = unit.task(TaskId(args["task"]))
+            return InspectMedia(stored.row, (task.output.video_path if task else None) or "", "tiktok")
         case "post/cancel":
             return Withdraw(stored.row, PostId(args["post"]))
     return None

@@ -5,7 +5,7 @@ import string
 import time
 from datetime import UTC, datetime
 
-from daemon.domain.ids import PostId, SessionId
+from daemon.domain.ids import PostId, SessionId, TaskId
 
 _LETTERS = string.ascii_letters + string.digits
 
@@ -32,6 +32,10 @@ class RandomIds:
     def post(self) -> PostId:
         """Return a new post id, `p_` and twelve letters or digits."""
         return PostId(f"p_{_word(12)}")
+
+    def task(self) -> TaskId:
+        """Return a new task id, `t_` and twelve letters or digits."""
+        return TaskId(f"t_{_word(12)}")
 
     def session(self) -> SessionId:
         """Return a new session id."""

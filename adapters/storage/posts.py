@@ -1,8 +1,5 @@
 """The posts of one transaction: reading, saving under a version, claiming."""
 
-import base64
-import binascii
-import json
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -20,6 +17,7 @@ from sqlalchemy import (
 )
 
 from adapters.storage import rows
+from adapters.storage.pages import open_mark, page_mark
 from adapters.storage.statements import (
     ACCOUNT,
     ADD_POST,
@@ -42,11 +40,9 @@ from adapters.storage.statements import (
     STATES_DUE,
     WAITING,
 )  # fmt: skip
-from daemon.domain.errors import Code, Rejected, StaleAttempt
-from daemon.domain.ids import NAME, AccountName, NodeName, PostId
+from daemon.domain.errors import StaleAttempt
+from daemon.domain.ids import AccountName, NodeName, PostId
 from daemon.domain.post import Attempt, Post, State
-
-_INT_END = 2**63
 
 
 class PostsMixin:
@@ -60,6 +56,11 @@ class PostsMixin:
         row = self._db.execute(POST_BY_ID, {"key": post_id}).mappings().first()
         return rows.post_of(row) if row else None  # type: ignore[arg-type]
 
+    def posts_named(self, post_ids: Sequence[PostId]) -> dict[PostId, Post]:
+        """Return those of these posts that exist."""
+        found = self._posts(select(POST).where(POST.c.id.in_(post_ids))) if post_ids else []
+        return {post.id: post for post in found}
+
     def posts(
         self, state: State | None, account: AccountName | None, cursor: str | None, limit: int
     ) -> tuple[list[Post], str | None]:
@@ -70,13 +71,12 @@ class PostsMixin:
         if account is not None:
             query = query.where(POST.c.account == account)
         if cursor is not None:
-            query = query.where(tuple_(POST.c.created_at, POST.c.id) < _open_cursor(cursor))
+            query = query.where(tuple_(POST.c.created_at, POST.c.id) < open_mark(cursor, "post/list"))
         found = self._posts(query)
         if len(found) <= limit:
             return found, None
         last = found[limit - 1]
-        mark = json.dumps([rows.micros(last.created_at), last.id]).encode()
-        return found[:limit], base64.urlsafe_b64encode(mark).decode()
+        return found[:limit], page_mark(last.created_at, last.id)
 
     def add_post(self, post: Post) -> None:
         """Store a new post."""
@@ -231,15 +231,3 @@ class PostsMixin:
 
 def _skip_locked(query: Select[Any]) -> Select[Any]:
     return query.with_for_update(skip_locked=True)
-
-
-def _open_cursor(cursor: str) -> tuple[int, str]:
-    try:
-        created_at, key = json.loads(base64.urlsafe_b64decode(cursor.encode()))
-        if type(created_at) is not int or not 0 <= created_at < _INT_END or not NAME.fullmatch(key):
-            raise ValueError("not a page mark")
-    except (ValueError, TypeError, RecursionError, binascii.Error) as error:
-        raise Rejected(
-            Code.BAD_FIELD, "args.cursor is not one that post/list gave", field="args.cursor"
-        ) from error
-    return created_at, key

@@ -8,7 +8,7 @@ from typing import Any
 
 from daemon.domain.account import Account, Creator, Login
 from daemon.domain.events import as_json
-from daemon.domain.ids import AccountName, Actor, NodeName, PostId
+from daemon.domain.ids import AccountName, Actor, NodeName, PostId, TaskId
 from daemon.domain.media import MediaFacts
 from daemon.domain.post import Attempt, Consent, Description, Kind, LateRule, Mode, Post, Source, State
 from daemon.ports import Outgoing, StoredCommand
@@ -57,6 +57,7 @@ def post_values(post: Post) -> dict[str, Any]:
         "late_after_s": post.late_after_s,
         "created_at": micros(post.created_at),
         "command_id": post.command_id,
+        "task": post.task,
         **moving_values(post),
     }
 
@@ -129,6 +130,7 @@ def post_of(row: Row) -> Post:
         sent_bytes=row["sent_bytes"],
         finished_at=instant(row["finished_at"]),
         retained=bool(row["retained"]),
+        task=TaskId(row["task"]) if row["task"] else None,
     )
 
 

@@ -30,6 +30,7 @@ OUTBOX = Row.metadata.tables["outbox"]
 CALL = Row.metadata.tables["call"]
 FLAG = Row.metadata.tables["flag"]
 SESSION = Row.metadata.tables["session"]
+TASK = Row.metadata.tables["task"]
 SIGHTING = Row.metadata.tables["sighting"]
 
 HAND = sorted(state.value for state in IN_HAND)

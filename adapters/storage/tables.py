@@ -124,6 +124,7 @@ class PostRow(Row, table=True):
     sent_bytes: int = _int()
     finished_at: int | None = _int(nullable=True)
     retained: int = _int()
+    task: str | None = _text(nullable=True)
 
 
 class AttemptRow(Row, table=True):
@@ -236,6 +237,25 @@ class SessionRow(Row, table=True):
     is_over: int = _int()
     created_at: int = _int()
     ended_at: int | None = _int(nullable=True)
+    body: str = _text()
+
+
+class TaskRow(Row, table=True):
+    """Tasks of other services. The body is the whole task; the columns are what is searched for."""
+
+    __tablename__ = "task"
+    __table_args__ = (
+        _index("task_newest", "created_at", "id"),
+        _index("task_owner", "owner", "created_at", "id"),
+        {"sqlite_strict": True},
+    )
+
+    id: str = _key()
+    owner: str = _text()
+    instance: str = _text()
+    status: str = _text()
+    created_at: int = _int()
+    version: int = _int()
     body: str = _text()
 
 

@@ -15,6 +15,7 @@ from daemon.cli import (
     running,
     sessions,
     system,
+    tasks,
     watching,
 )  # fmt: skip
 from daemon.cli.exits import Commands
@@ -49,6 +50,7 @@ app = typer.Typer(
 running.register(app)
 posts.register(app)
 accounts.register(app)
+tasks.register(app)
 sessions.register(app)
 profiles.register(app)
 system.register(app)

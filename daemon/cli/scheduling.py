@@ -65,7 +65,7 @@ def order_of(params: dict[str, Any]) -> dict[str, Any]:
         )
     order: dict[str, Any] = {name: params[name] for name in _AS_THEY_ARE}
     order |= {
-        "media": _place_of(sources["media"]),
+        "media": place_of(sources["media"]),
         "photos": list(params["photos"] or ()) or None,
         "mode": Mode(params["mode"]).value,
         "at": o.time_of(params["at"]),
@@ -75,7 +75,7 @@ def order_of(params: dict[str, Any]) -> dict[str, Any]:
     return order | {name: True for name in _FLAGS if params[name]}
 
 
-def _place_of(name: str | None) -> str | None:
+def place_of(name: str | None) -> str | None:
     """Return the file's full path if it is here; else the name, to be found below a media root."""
     if name is None or not Path(name).exists():
         return name

@@ -3,22 +3,11 @@
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, StringConstraints, field_validator
+from pydantic import AliasChoices, Field, SecretStr, StringConstraints, field_validator
 
+from daemon.domain.command import AccountArg, Address, Command, Hashtag, PostArg, ProfileArg, SessionArg
 from daemon.domain.post import Kind, LateRule, Mode, State
-
-AccountArg = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}$")]
-PostArg = Annotated[str, StringConstraints(pattern=r"^p_[A-Za-z0-9]{1,40}$")]
-ProfileArg = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}$")]
-SessionArg = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]
-Hashtag = Annotated[str, StringConstraints(pattern=r"^#?[^\s#@]{1,100}$")]
-Address = Annotated[str, StringConstraints(min_length=1, max_length=2048)]
-
-
-class Command(BaseModel):
-    """The parent of all commands: frozen, and an unknown field is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+from daemon.domain.task_commands import ListTasks, PostTask, ShowTask, SubmitTask, UpdateTask
 
 
 class IfLate(Command):
@@ -261,6 +250,11 @@ VERBS: dict[str, Verb] = {
         Verb("post/resolve", ResolvePost, is_durable=True, needs_id=True),
         Verb("post/status", ShowPost, is_durable=False),
         Verb("post/list", ListPosts, is_durable=False),
+        Verb("task/submit", SubmitTask, is_durable=True, needs_id=True),
+        Verb("task/update", UpdateTask, is_durable=True),
+        Verb("task/post", PostTask, is_durable=True, needs_id=True, runs_dry=True),
+        Verb("task/status", ShowTask, is_durable=False),
+        Verb("task/list", ListTasks, is_durable=False),
         Verb("account/list", ListAccounts, is_durable=False),
         Verb("account/import", ImportAccount, is_durable=True, is_local=True),
         Verb("session/open", OpenSession, is_durable=True),

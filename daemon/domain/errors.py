@@ -24,6 +24,7 @@ class Code(StrEnum):
     NOT_CONFIGURED = "not_configured"
     NO_SUCH_ACCOUNT = "no_such_account"
     NO_SUCH_POST = "no_such_post"
+    NO_SUCH_TASK = "no_such_task"
     NO_SUCH_PROFILE = "no_such_profile"
     NOT_LOGGED_IN = "not_logged_in"
     CHALLENGE = "challenge"
@@ -45,6 +46,7 @@ class Code(StrEnum):
     MEDIA_REJECTED = "media_rejected"
     TOO_LATE = "too_late"
     ALREADY_FINAL = "already_final"
+    ALREADY_POSTED = "already_posted"
     SHUTTING_DOWN = "shutting_down"
     INTERNAL = "internal"
 

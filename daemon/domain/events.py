@@ -29,6 +29,9 @@ class EventType(StrEnum):
     POST_SENT_TO_INBOX = "post.sent_to_inbox"
     POST_FAILED = "post.failed"
     POST_CANCELLED = "post.cancelled"
+    TASK_SUBMITTED = "task.submitted"
+    TASK_UPDATED = "task.updated"
+    TASK_POSTED = "task.posted"  # its post is ordered; what becomes of that is an update
     ACCOUNT_LINKED = "account.linked"
     ACCOUNT_REFRESHED = "account.refreshed"
     ACCOUNT_NEEDS_LOGIN = "account.needs_login"
@@ -57,7 +60,7 @@ class Event:
 
     @property
     def channel(self) -> str:
-        """Return the topic level under `event/`: post, account, session or daemon."""
+        """Return the topic level under `event/`: post, task, account, session or daemon."""
         return self.type.value.partition(".")[0]
 
 

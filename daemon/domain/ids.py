@@ -7,6 +7,7 @@ PostId = NewType("PostId", str)
 AccountName = NewType("AccountName", str)
 Actor = NewType("Actor", str)
 NodeName = NewType("NodeName", str)
+TaskId = NewType("TaskId", str)
 SessionId = NewType("SessionId", str)
 ProfileName = NewType("ProfileName", str)
 

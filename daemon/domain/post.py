@@ -18,7 +18,7 @@ from enum import StrEnum
 from typing import Any
 
 from daemon.domain.errors import IllegalMove
-from daemon.domain.ids import AccountName, NodeName, PostId
+from daemon.domain.ids import AccountName, NodeName, PostId, TaskId
 from daemon.domain.media import MediaFacts
 
 
@@ -230,6 +230,7 @@ class Post:
     sent_bytes: int = 0
     finished_at: datetime | None = None
     retained: bool = False  # its state stands retained on the broker
+    task: TaskId | None = None  # whose video it is
 
     @property
     def is_final(self) -> bool:

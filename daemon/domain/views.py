@@ -25,6 +25,7 @@ def post_view(post: Post) -> dict[str, Any]:
     """Return a post as everybody may see it."""
     view: dict[str, Any] = {
         "post": post.id,
+        "task": post.task,
         "account": post.account,
         "platform": post.platform,
         "state": post.state.value,

@@ -10,7 +10,8 @@ from typing import Any, NoReturn
 
 from pydantic import ValidationError
 
-from daemon.domain.commands import VERBS, Command, Verb
+from daemon.domain.command import Command
+from daemon.domain.commands import VERBS, Verb
 from daemon.domain.errors import Code, Rejected
 from daemon.domain.events import as_json
 from daemon.domain.ids import COMMAND_ID, Actor

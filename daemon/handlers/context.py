@@ -11,6 +11,8 @@ from daemon.domain.events import Event, EventType, as_json
 from daemon.domain.ids import AccountName, NodeName, PostId
 from daemon.domain.policy import Policy
 from daemon.domain.post import Post
+from daemon.domain.task import NEWS, Task, follow
+from daemon.domain.task_views import post_status
 from daemon.domain.views import account_view, post_view
 from daemon.domain.wire import Request
 from daemon.domain.work import AskSession, Browse, InspectMedia, SurveyProfiles, Withdraw, Work
@@ -113,6 +115,32 @@ class Context:
             reasons = {"reason": post.reason, "detail": post.detail} if post.reason else {}
             command = {"command_id": post.command_id}
             self.emit(event, f"post/{post.id}", told | reasons | data | command)
+            if post.task is not None and event in NEWS:
+                self._tell_task_of(post, event, is_first=is_first)
+
+    def _tell_task_of(self, post: Post, event: EventType, *, is_first: bool) -> None:
+        """Let a post's task follow it, in the same transaction; a new post is the task's own from here on."""
+        found = self.unit.task(post.task, lock=True) if post.task is not None else None
+        if found is None:
+            return
+        followed = follow(replace(found, post=post.id) if is_first else found, post, event, self.now)
+        if followed == found:
+            return
+        self.unit.save_task(followed)
+        told = {"post": post.id, "tiktok_post_status": post_status(post).value, "state": post.state.value}
+        more = {"publish_id": post.publish_id, "url": post.url, "reason": post.reason}
+        self.emit(
+            EventType.TASK_POSTED if is_first else EventType.TASK_UPDATED,
+            f"task/{followed.id}",
+            self.task_facts(followed) | told | {name: value for name, value in more.items() if value},
+        )
+
+    @staticmethod
+    def task_facts(task: Task) -> dict[str, Any]:
+        """Return what every event about a task says; what the task has made is its owner's business."""
+        return {
+            "task": task.id, "user": task.user, "instance_id": task.instance_id, "status": task.status.value,
+        }  # fmt: skip
 
     def publish_state(self, path: str, view: dict[str, Any] | None, *, is_first: bool = False) -> None:
         """Store a retained state in the outbox; None clears it."""

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from daemon.domain import commands, reports
+from daemon.domain import commands, reports, task_commands
+from daemon.domain.command import Command
 from daemon.handlers import (
     answered,
     attempt_failed,
@@ -28,6 +29,7 @@ from daemon.handlers import (
     list_posts,
     list_profiles,
     list_sessions,
+    list_tasks,
     login_profile,
     login_read,
     media_inspected,
@@ -36,6 +38,7 @@ from daemon.handlers import (
     pause,
     picture_session,
     ping,
+    post_task,
     profiles_read,
     promote_profile,
     publish_post_now,
@@ -54,9 +57,12 @@ from daemon.handlers import (
     session_started,
     sessions_swept,
     show_post,
+    show_task,
     status_read,
+    submit_task,
     sweep_due,
     tokens_refreshed,
+    update_task,
     upload_finished,
     upload_resumed,
     validation_failed,
@@ -64,7 +70,7 @@ from daemon.handlers import (
     work_died,
 )  # fmt: skip
 
-COMMANDS: Mapping[type[commands.Command], Callable[..., Any]] = {
+COMMANDS: Mapping[type[Command], Callable[..., Any]] = {
     commands.SchedulePost: schedule_post.handle,
     commands.ReschedulePost: reschedule_post.handle,
     commands.CancelPost: cancel_post.handle,
@@ -72,6 +78,11 @@ COMMANDS: Mapping[type[commands.Command], Callable[..., Any]] = {
     commands.ShowPost: show_post.handle,
     commands.ListPosts: list_posts.handle,
     commands.ResolvePost: resolve_post.handle,
+    task_commands.SubmitTask: submit_task.handle,
+    task_commands.UpdateTask: update_task.handle,
+    task_commands.PostTask: post_task.handle,
+    task_commands.ShowTask: show_task.handle,
+    task_commands.ListTasks: list_tasks.handle,
     commands.ListAccounts: list_accounts.handle,
     commands.ImportAccount: import_account.handle,
     commands.OpenSession: open_session.handle,

@@ -8,7 +8,7 @@ from daemon.domain.account import Account, Login
 from daemon.domain.commands import SchedulePost
 from daemon.domain.errors import Code, Problem, Rejected
 from daemon.domain.events import EventType
-from daemon.domain.ids import AccountName
+from daemon.domain.ids import AccountName, TaskId
 from daemon.domain.media import MediaFacts, compare_with_limits
 from daemon.domain.platform import PostOrder
 from daemon.domain.post import Consent, Description, LateRule, Mode, Post, Source, State
@@ -33,11 +33,17 @@ class _Order:
     platform: PlatformUploader
     description: Description
     due_at: datetime | None
+    task: TaskId | None
 
 
 def handle(command: SchedulePost, context: Context) -> dict[str, Any] | Accepted:
     """Schedule the post, or accept it while its file is being checked."""
-    order = _check(command, context)
+    return schedule(command, context, None)
+
+
+def schedule(command: SchedulePost, context: Context, task: TaskId | None) -> dict[str, Any] | Accepted:
+    """Do so for a caller whose order this is, or for a task whose video it is."""
+    order = _check(command, context, task)
     dry_run = context.request.dry_run if context.request else False
     if command.media is None:
         _check_addresses(command, context)
@@ -50,12 +56,14 @@ def handle(command: SchedulePost, context: Context) -> dict[str, Any] | Accepted
     return _write_down(order, facts, context, dry_run=dry_run)
 
 
-def finish(command: SchedulePost, facts: MediaFacts, context: Context, *, dry_run: bool) -> dict[str, Any]:
+def finish(
+    command: SchedulePost, facts: MediaFacts, context: Context, *, dry_run: bool, task: TaskId | None = None
+) -> dict[str, Any]:
     """Schedule the post now that its file has been checked; what was fine then may not be fine any more."""
-    return _write_down(_check(command, context), facts, context, dry_run=dry_run)
+    return _write_down(_check(command, context, task), facts, context, dry_run=dry_run)
 
 
-def _check(command: SchedulePost, context: Context) -> _Order:
+def _check(command: SchedulePost, context: Context, task: TaskId | None) -> _Order:
     found = context.unit.account(AccountName(command.account))
     platform = context.platform(found.platform if found else DEFAULT_PLATFORM)
     account = context.require_account(command.account)
@@ -74,7 +82,7 @@ def _check(command: SchedulePost, context: Context) -> _Order:
             f"account {account.name} was linked without {scope}, which {command.mode} posts need; link it again",
             field="args.mode",
         )
-    return _Order(command, account, platform, description, due_at)
+    return _Order(command, account, platform, description, due_at, task)
 
 
 def _refuse(code: Code, found: tuple[tuple[str, Problem], ...]) -> None:
@@ -164,6 +172,7 @@ def _post(order: _Order, facts: MediaFacts | None, context: Context) -> Post:
     command = order.command
     request, stored = context.request, context.stored
     actor = request.actor if request else stored.actor if stored else ""
+    verb = "task/post" if order.task else "post/schedule"
     late = command.if_late
     return Post(
         id=context.rules.ids.post(),
@@ -184,7 +193,7 @@ def _post(order: _Order, facts: MediaFacts | None, context: Context) -> Post:
             who=command.consent_by or actor,
             actor=actor,
             at=iso(context.now),
-            through=f"{request.transport if request else stored.transport if stored else ''} post/schedule",
+            through=f"{request.transport if request else stored.transport if stored else ''} {verb}",
         ),
         due_at=order.due_at,
         zone=command.zone or "UTC",
@@ -195,6 +204,7 @@ def _post(order: _Order, facts: MediaFacts | None, context: Context) -> Post:
         created_at=context.now,
         command_id=(request.id if request else stored.id if stored else None) or "",
         wake_at=order.due_at,
+        task=order.task,
     )
 
 

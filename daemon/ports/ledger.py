@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from daemon.domain.account import Account
 from daemon.domain.events import Event
-from daemon.domain.ids import AccountName, Actor, PostId, ProfileName, SessionId
+from daemon.domain.ids import AccountName, Actor, PostId, ProfileName, SessionId, TaskId
 from daemon.domain.platform import (
     Endpoint,
 )  # fmt: skip
@@ -17,6 +17,7 @@ from daemon.domain.session import (
     Session,
     Sighting,
 )  # fmt: skip
+from daemon.domain.task import Task, TaskStatus
 from daemon.domain.wire import Request
 
 
@@ -86,6 +87,9 @@ class Unit(Protocol):
 
     def post(self, post_id: PostId) -> Post | None:
         """Return one post."""
+
+    def posts_named(self, post_ids: Sequence[PostId]) -> dict[PostId, Post]:
+        """Return those of these posts that exist."""
 
     def posts(
         self, state: State | None, account: AccountName | None, cursor: str | None, limit: int
@@ -158,6 +162,25 @@ class Unit(Protocol):
 
     def save_account(self, account: Account) -> None:
         """Store a new or changed account. Raises StaleAttempt where its tokens are newer than these."""
+
+    def task(self, task_id: TaskId, *, lock: bool = False) -> Task | None:
+        """Return one task; `lock` keeps other nodes from changing it until this transaction ends."""
+
+    def tasks(
+        self,
+        owner: str | None,
+        instance: str | None,
+        status: TaskStatus | None,
+        cursor: str | None,
+        limit: int,
+    ) -> tuple[list[Task], str | None]:
+        """Return tasks, newest first, and the next page's cursor. Raises Rejected(bad_field) for a bad one."""
+
+    def add_task(self, task: Task) -> None:
+        """Store a new task."""
+
+    def save_task(self, task: Task) -> None:
+        """Store a changed task. Raises StaleAttempt where its version is not the next one."""
 
     def session(self, session_id: SessionId) -> Session | None:
         """Return one session of this node."""

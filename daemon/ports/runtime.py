@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Protocol
 
-from daemon.domain.ids import NodeName, PostId, SessionId
+from daemon.domain.ids import NodeName, PostId, SessionId, TaskId
 from daemon.domain.wire import Request
 from daemon.ports.ledger import Unit
 
@@ -24,6 +24,9 @@ class Ids(Protocol):
 
     def post(self) -> PostId:
         """Return a new post id, `p_` and letters."""
+
+    def task(self) -> TaskId:
+        """Return a new task id, `t_` and letters."""
 
     def session(self) -> SessionId:
         """Return a new session id: 16 lower-case hexadecimal digits, safe in any path and topic."""

@@ -8,11 +8,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, insert, text
 
-from adapters.storage.migrate import HEAD, current_revision, migrate
+from adapters.storage import rows
+from adapters.storage.migrate import HEAD, _config, current_revision, migrate
+from adapters.storage.statements import POST
 from adapters.storage.store import SqlStore, make_engine
 from adapters.storage.tables import Row
 from daemon.domain.errors import StartRefused
@@ -60,6 +63,23 @@ def test_migrating_twice_changes_nothing(engine: Engine) -> None:
 
     with engine.connect() as connection:
         assert current_revision(connection) == HEAD
+
+
+def test_the_posts_from_before_there_were_tasks_are_kept(engine: Engine, empty_url: str) -> None:
+    before = rows.post_values(a_post())
+    del before["task"]
+    config = _config()
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0002")
+        connection.execute(insert(POST).values(before))
+    store = SqlStore(empty_url, NODE)
+
+    store.open()
+
+    with store.transaction() as unit:
+        assert unit.post(a_post().id) == a_post()
+    store.close()
 
 
 def test_an_empty_database_has_no_revision(engine: Engine) -> None:

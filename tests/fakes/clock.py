@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from daemon.domain.ids import PostId, SessionId
+from daemon.domain.ids import PostId, SessionId, TaskId
 
 START = datetime(2026, 12, 1, 9, 0, tzinfo=UTC)
 
@@ -74,12 +74,18 @@ class CountedIds:
         self._posts = 0
         self._boots = 0
         self._sessions = 0
+        self._tasks = 0
         self._guard = threading.Lock()
 
     def post(self) -> PostId:
         with self._guard:
             self._posts += 1
             return PostId(f"p_{self._posts:05d}")
+
+    def task(self) -> TaskId:
+        with self._guard:
+            self._tasks += 1
+            return TaskId(f"t_{self._tasks:05d}")
 
     def session(self) -> SessionId:
         with self._guard:
