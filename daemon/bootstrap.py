@@ -23,6 +23,7 @@ from adapters.storage.lock import StateLock
 from adapters.storage.store import SqlStore
 from adapters.tiktok.settings import TikTokSettings
 from adapters.tiktok.uploader import TikTokUploader
+from adapters.tokens import TokenGate
 from adapters.vault import FernetVault, load_keys
 from config.load import Loaded
 from config.logging import Redactor, configure
@@ -118,6 +119,8 @@ class _Composition:
         self._started_at = self._clock.now()
         self._parts: dict[str, Callable[[], dict[str, Any]]] = {}
         self._simulator: SimulatorChild | None = None
+        http = settings.http
+        self._gate = TokenGate(settings.jwt_key_file, http.jwks_file, http.jwt_issuer, http.jwt_audience)
 
     def build(self) -> Callable[[], None]:
         """Fill the app's list of steps; return what to do when all of them have started.
@@ -278,7 +281,7 @@ class _Composition:
             node=NodeName(self._settings.daemon.node), boot=self._boot, version=self._version,
             started_at=self._started_at, policy=self._policy(), platforms={platform.name: platform},
             media=media, vault=vault, ids=self._ids, random=random.random, health=self._health, has_broker=has_broker,
-            redact=self._redactor.clean_known,
+            gate=self._gate, redact=self._redactor.clean_known,
         )  # fmt: skip
 
     def _policy(self) -> Policy:

@@ -30,6 +30,7 @@ OUTBOX = Row.metadata.tables["outbox"]
 CALL = Row.metadata.tables["call"]
 FLAG = Row.metadata.tables["flag"]
 SESSION = Row.metadata.tables["session"]
+TOKEN = Row.metadata.tables["token"]
 SIGHTING = Row.metadata.tables["sighting"]
 
 HAND = sorted(state.value for state in IN_HAND)

@@ -27,6 +27,7 @@ from adapters.storage.statements import (
     LAST_SEQUENCE,
     OUTBOX,
 )  # fmt: skip
+from adapters.storage.tokens import TokensMixin
 from daemon.domain.account import Account
 from daemon.domain.errors import StaleAttempt, TokdError
 from daemon.domain.events import Event, as_cloudevent, as_json
@@ -36,7 +37,7 @@ from daemon.domain.wire import Request
 from daemon.ports import Outgoing, StoredCommand
 
 
-class SqlUnit(PostsMixin, SessionsMixin):
+class SqlUnit(PostsMixin, SessionsMixin, TokensMixin):
     """A Unit over one SQLAlchemy connection with an open transaction."""
 
     def __init__(

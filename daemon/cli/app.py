@@ -15,6 +15,7 @@ from daemon.cli import (
     running,
     sessions,
     system,
+    tokens,
     watching,
 )  # fmt: skip
 from daemon.cli.exits import Commands
@@ -52,6 +53,7 @@ accounts.register(app)
 sessions.register(app)
 profiles.register(app)
 system.register(app)
+tokens.register(app)
 watching.register(app)
 configuration.register(app)
 doctor.register(app)

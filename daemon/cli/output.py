@@ -25,6 +25,7 @@ HINTS = {
     "id_required": 'add "id": "a name of your own"',
     "unknown_command": "`tokd send system/describe` lists all of them",
     "already_final": "`tokd post show POST` tells how it ended",
+    "no_such_token": "`tokd token list` shows the tokens",
     "no_such_session": "`tokd session list` shows those that are open, with --ended those that were",
     "session_busy": "`tokd session list` tells its state",
     "session_limit": "`tokd session list` shows them; `tokd session close SESSION` closes one",
