@@ -9,7 +9,7 @@ from starlette.types import ASGIApp
 
 from adapters.http.door import CommandRefused
 from adapters.http.errors import Refused, error_answer, refusal, rejected_answer
-from adapters.http.front import Front
+from adapters.http.front import FAULT, Front
 from adapters.http.parts import Parts
 from adapters.http.routes import operations, posts, sessions
 from daemon.domain.errors import Code, Rejected
@@ -29,6 +29,7 @@ def create_app(parts: Parts) -> ASGIApp:
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(ClientDisconnect, _gone)
+    app.add_exception_handler(Exception, _failed)
     return Front(app, parts.settings, parts.metrics.observe)
 
 
@@ -64,6 +65,10 @@ def _allowed(request: Request) -> str:
         for method in route.methods or ()
     }
     return ", ".join(sorted(found))
+
+
+async def _failed(request: Request, error: Exception) -> JSONResponse:  # noqa: ARG001 - the front logs it
+    return refusal(500, Code.INTERNAL, FAULT, request.url.path)
 
 
 async def _gone(request: Request, error: Exception) -> JSONResponse:  # noqa: ARG001 - nobody reads the answer

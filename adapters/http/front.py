@@ -18,6 +18,7 @@ from daemon.domain.errors import Code
 log = logging.getLogger("tokd.http")
 
 Observe = Callable[[str, int, float], None]  # endpoint, status, seconds
+FAULT = "tokd failed on this request; its log says more"
 _SAFE = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 
 
@@ -35,16 +36,18 @@ class Front:
         """Answer one request. Nothing is raised."""
         if scope["type"] != "http":
             return
-        begun, status = perf_counter(), 0
+        begun, status, is_whole = perf_counter(), 0, False
         request = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         more = _SAFE | self._origins.headers(request)
 
         async def send_on(message: Message) -> None:
-            nonlocal status
+            nonlocal status, is_whole
             if message["type"] == "http.response.start":
                 status = message["status"]
                 extra = [(name.encode(), value.encode("latin-1")) for name, value in more.items()]
                 message = {**message, "headers": [*message["headers"], *extra]}
+            else:
+                is_whole = not message.get("more_body", False)
             await send(message)
 
         try:
@@ -53,11 +56,9 @@ class Front:
         except Exception:
             log.exception("a request failed", extra={"action": "http_request"})
             if not status:
-                failed = refusal(
-                    500, Code.INTERNAL, "tokd failed on this request; its log says more", scope["path"]
-                )
+                failed = refusal(500, Code.INTERNAL, FAULT, scope["path"])
                 await failed(scope, receive, send_on)
-            else:
+            elif not is_whole:
                 scope["state"]["transport"].abort()  # half an answer must not look like a whole one
         finally:
             self._observe(_endpoint(scope), status, perf_counter() - begun)

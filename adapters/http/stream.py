@@ -1,6 +1,7 @@
 """The stream of events (server-sent events): what was missed first, then what comes, none twice and none left out."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -13,6 +14,7 @@ from daemon.domain.access import Claims, http_actor
 from daemon.domain.events import as_json
 
 PAGE = 200
+KERNEL_BYTES = 64 * 1024
 FROM_NOW_ON = 2**53 - 1
 HELLO = b"retry: 2000\n\n"
 HEARTBEAT = b": still here\n\n"
@@ -74,6 +76,9 @@ async def open_stream(
     The listener joins before anything is read: what comes in between comes twice, and its number tells.
     """
     reader = parts.hub.join(transport)
+    # The system would keep megabytes for a caller that does not read; such a one must be noticed.
+    if (sock := transport.get_extra_info("socket")) is not None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BYTES)
     start = FROM_NOW_ON if after is None else min(after, FROM_NOW_ON)
     try:
         page = await _page(parts, caller, start)
