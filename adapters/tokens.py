@@ -75,7 +75,7 @@ class TokenGate:
         """Return what a token says. Raises Rejected(unauthorized), the same for every reason."""
         try:
             return self._claims(text, now)
-        except (PyJWTError, ValueError, TypeError, OverflowError):
+        except (PyJWTError, ValueError, TypeError, OverflowError, RecursionError):
             _refuse()
 
     def _claims(self, text: str, now: datetime) -> Claims:

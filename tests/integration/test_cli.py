@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.progress import Progress, TextColumn
 from typer.testing import CliRunner, Result
 
+from adapters.storage.migrate import HEAD
 from daemon.cli.app import app
 from daemon.cli.watching import Bars
 from daemon.domain.errors import Code, Problem, Rejected
@@ -499,7 +500,7 @@ def test_doctor_fails_on_a_damaged_database_and_leaves_it_alone(tokd: Tokd, fold
     assert (folder / "tokd.db").read_bytes() == before
 
 
-@pytest.mark.parametrize(("revision", "verdict"), [("0002", "ok"), ("9999", "fail"), ("0001", "warn")])
+@pytest.mark.parametrize(("revision", "verdict"), [(HEAD, "ok"), ("9999", "fail"), ("0001", "warn")])
 def test_doctor_compares_the_schema_with_the_program(
     tokd: Tokd, folder: Path, revision: str, verdict: str
 ) -> None:

@@ -180,6 +180,16 @@ def test_a_key_that_is_none_is_refused(stage: Stage) -> None:
     assert (answer.status, answer.body["error_details"]["field"]) == (422, "Idempotency-Key")
 
 
+def test_a_session_that_nobody_decides_is_given_up_in_the_end(tmp_path: Path) -> None:
+    with staged(tmp_path, open_within_s=0.2) as stage:
+        stage.core.browser.gate.clear()
+
+        answer = stage.post("/tiktok/session")
+
+        stage.core.browser.gate.set()
+        assert (answer.status, answer.code) == (504, "SESSION_TIMEOUT")
+
+
 # -- wait=closed ---------------------------------------------------------------------------------------------
 
 

@@ -128,6 +128,12 @@ def test_what_is_no_token_does_not_hold(gate: TokenGate, text: str) -> None:
     assert refused(gate, text).message == REFUSAL
 
 
+def test_a_token_that_is_nested_beyond_all_measure_does_not_hold(gate: TokenGate) -> None:
+    deep = base64.urlsafe_b64encode(b'{"alg":' + b"[" * 100_000).rstrip(b"=").decode()
+
+    assert refused(gate, f"{deep}.e30.x").message == REFUSAL
+
+
 # -- keys of another issuer ----------------------------------------------------------------------------------
 
 
