@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from config.http_section import HttpSettings
 from config.sections import (
     DaemonSettings,
     Delay,
@@ -26,6 +27,7 @@ __all__ = [
     "BrokerSettings",
     "ControlSettings",
     "DaemonSettings",
+    "HttpSettings",
     "LogSettings",
     "MediaSettings",
     "MqttSettings",
@@ -168,6 +170,7 @@ class Settings(BaseSettings):
     session: SessionSettings = Field(SessionSettings(), description="Browser sessions and their profiles.")
     secrets: SecretsSettings = Field(SecretsSettings(), description="The keys that protect tokens at rest.")
     control: ControlSettings = Field(ControlSettings(), description="The door for the command line.")
+    http: HttpSettings = Field(HttpSettings(), description="The HTTP adapter: off unless it has a port.")
     broker: BrokerSettings = Field(
         BrokerSettings(), description="The broker `tokd run --with-broker` starts."
     )
@@ -207,6 +210,11 @@ class Settings(BaseSettings):
     def control_socket(self) -> Path:
         """The Unix socket of the command line."""
         return self.control.socket or self.state_dir / "control.sock"
+
+    @property
+    def jwt_key_file(self) -> Path:
+        """The file of the key that signs tokens for HTTP."""
+        return self.state_dir / "secrets" / "jwt.key"
 
     @property
     def clones_dir(self) -> Path:

@@ -23,6 +23,7 @@ from adapters.storage.lock import StateLock
 from adapters.storage.store import SqlStore
 from adapters.tiktok.settings import TikTokSettings
 from adapters.tiktok.uploader import TikTokUploader
+from adapters.tokens import TokenGate
 from adapters.vault import FernetVault, load_keys
 from config.load import Loaded
 from config.logging import Redactor, configure
@@ -118,6 +119,8 @@ class _Composition:
         self._started_at = self._clock.now()
         self._parts: dict[str, Callable[[], dict[str, Any]]] = {}
         self._simulator: SimulatorChild | None = None
+        http = settings.http
+        self._gate = TokenGate(settings.jwt_key_file, http.jwks_file, http.jwt_issuer, http.jwt_audience)
 
     def build(self) -> Callable[[], None]:
         """Fill the app's list of steps; return what to do when all of them have started.
@@ -164,9 +167,11 @@ class _Composition:
         self._parts["bus"] = lambda: {"ok": self._clock.monotonic() - bus.last_beat < 30}  # noqa: PLR2004
         if broker.settings is not None:
             self._add_gateway(broker.settings, bus)
+        serve_http = self._http(bus)
         self._add("profiles", sessions.start, lambda _s: None)
         self._add("recovery", lambda: bus.ask(DaemonStarted()), lambda _s: bus.ask(DaemonStopping()))
         self._add("control", control.start, lambda _s: control.stop())
+        serve_http()  # before the workers: it is stopped after them, when every session's end has been told
         self._add("workers", pool.start, pool.stop)
         self._add(
             "timer",
@@ -278,7 +283,7 @@ class _Composition:
             node=NodeName(self._settings.daemon.node), boot=self._boot, version=self._version,
             started_at=self._started_at, policy=self._policy(), platforms={platform.name: platform},
             media=media, vault=vault, ids=self._ids, random=random.random, health=self._health, has_broker=has_broker,
-            redact=self._redactor.clean_known,
+            gate=self._gate, redact=self._redactor.clean_known,
         )  # fmt: skip
 
     def _policy(self) -> Policy:
@@ -308,6 +313,25 @@ class _Composition:
             return {"ok": bool(status.get("connected")), **status}
 
         self._parts["mqtt"] = look
+
+    def _http(self, bus: CoreBus) -> Callable[[], None]:
+        """Build the HTTP adapter where it has a port; return what adds its step, in its place."""
+        if (port := self._settings.http.port) is None:
+            return lambda: None
+        from daemon.http_parts import http_server  # noqa: PLC0415 - costs half a second, only where it is used
+
+        server = http_server(
+            self._settings, port, self._version, bus, self._clock, self._gate, self._app,
+            loops=lambda: {"bus": self._clock.monotonic() - bus.last_beat}, is_stopping=self._stopping.is_set,
+        )  # fmt: skip
+        bus.add_publisher(server)
+        self._parts["http"] = server.status
+
+        def start() -> None:
+            self._gate.open()
+            server.start()
+
+        return lambda: self._add("http", start, server.stop)
 
     def _info(self) -> dict[str, Any]:
         return {

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from adapters.storage.store import SqlStore
+from adapters.tokens import TokenGate
 from daemon.bus import CoreBus
 from daemon.domain.account import Account
 from daemon.domain.events import as_json
@@ -186,6 +187,7 @@ class Core:
         self.pictures = FakePictures()
         self.timer = ManualTimer()
         self.publisher = FakePublisher()
+        self.gate = TokenGate(folder / "secrets" / "jwt.key")
         self.deaths = Deaths()
         self.has_broker = has_broker
         self._random = random
@@ -213,7 +215,7 @@ class Core:
         rules = Rules(
             node=self.node, boot=self.ids.boot(), version="0.0.0", started_at=self.clock.now(),
             policy=self.policy, platforms={"tiktok": self.platform}, media=self.media, vault=self.vault,
-            ids=self.ids, random=self._random, health=dict, has_broker=self.has_broker,
+            ids=self.ids, random=self._random, health=dict, has_broker=self.has_broker, gate=self.gate,
         )  # fmt: skip
         store = SqlStore(self.url, self.node, has_broker=self.has_broker)
         self.bus = WatchedBus(store, self.clock, self.timer, rules, self.deaths, self._start_work)

@@ -41,6 +41,10 @@ class RandomIds:
         """Return a new session id."""
         return SessionId(secrets.token_hex(8))
 
+    def token(self) -> str:
+        """Return a new token id, `t_` and 16 hexadecimal digits."""
+        return f"t_{secrets.token_hex(8)}"
+
     def boot(self) -> str:
         """Return a short random word for this start."""
         return _word(8)

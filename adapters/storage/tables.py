@@ -259,6 +259,20 @@ class TaskRow(Row, table=True):
     body: str = _text()
 
 
+class TokenRow(Row, table=True):
+    """Tokens of HTTP that this node has issued: who may come, until when. Never their text."""
+
+    __tablename__ = "token"
+    __table_args__ = ({"sqlite_strict": True},)
+
+    node: str = _key()
+    id: str = _key()
+    user_name: str = _text()
+    issued_at: int = _int()
+    expires_at: int = _int()
+    revoked_at: int | None = _int(nullable=True)
+
+
 class SightingRow(Row, table=True):
     """The login state of each profile when it was last read."""
 

@@ -28,6 +28,7 @@ from adapters.storage.statements import (
     OUTBOX,
 )  # fmt: skip
 from adapters.storage.tasks import TasksMixin
+from adapters.storage.tokens import TokensMixin
 from daemon.domain.account import Account
 from daemon.domain.errors import StaleAttempt, TokdError
 from daemon.domain.events import Event, as_cloudevent, as_json
@@ -37,7 +38,7 @@ from daemon.domain.wire import Request
 from daemon.ports import Outgoing, StoredCommand
 
 
-class SqlUnit(PostsMixin, TasksMixin, SessionsMixin):
+class SqlUnit(PostsMixin, TasksMixin, SessionsMixin, TokensMixin):
     """A Unit over one SQLAlchemy connection with an open transaction."""
 
     def __init__(

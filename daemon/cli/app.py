@@ -16,6 +16,7 @@ from daemon.cli import (
     sessions,
     system,
     tasks,
+    tokens,
     watching,
 )  # fmt: skip
 from daemon.cli.exits import Commands
@@ -54,6 +55,7 @@ tasks.register(app)
 sessions.register(app)
 profiles.register(app)
 system.register(app)
+tokens.register(app)
 watching.register(app)
 configuration.register(app)
 doctor.register(app)

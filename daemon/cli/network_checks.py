@@ -22,6 +22,7 @@ def check_network(settings: Settings) -> Iterator[Finding]:
     health, finding = _daemon(settings)
     yield finding
     yield from _mqtt(settings, health)
+    yield _http(settings, health)
     yield from _tiktok(settings, health)
     yield from _clock()
 
@@ -42,6 +43,28 @@ def _daemon(settings: Settings) -> tuple[dict[str, Any], Finding]:
     return health, ok(
         name, f"running, {health.get('phase', 'unknown')}, version {health.get('version', '?')}"
     )
+
+
+def _http(settings: Settings, health: dict[str, Any]) -> Finding:
+    name, port, host = "http", settings.http.port, settings.http.host
+    if port is None:
+        return ok(name, "off: http.port is not set")
+    if (part := (health.get("parts") or {}).get("http")) is not None:
+        return (
+            ok(name, f"served at {part.get('url')}")
+            if part.get("ok")
+            else fail(name, "it has stopped serving")
+        )
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            return fail(
+                name, f"{host}:{port}: {(error.strerror or str(error)).lower()}", "choose another http.port"
+            )
+    return ok(name, f"{host}:{port} is free")
 
 
 def _mqtt(settings: Settings, health: dict[str, Any]) -> Iterator[Finding]:

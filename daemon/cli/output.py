@@ -27,6 +27,7 @@ HINTS = {
     "unknown_command": "`tokd send system/describe` lists all of them",
     "already_final": "`tokd post show POST` tells how it ended",
     "already_posted": "`tokd task show TASK` tells what became of it",
+    "no_such_token": "`tokd token list` shows the tokens",
     "no_such_session": "`tokd session list` shows those that are open, with --ended those that were",
     "session_busy": "`tokd session list` tells its state",
     "session_limit": "`tokd session list` shows them; `tokd session close SESSION` closes one",

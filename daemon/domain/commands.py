@@ -9,6 +9,9 @@ from daemon.domain.command import AccountArg, Address, Command, Hashtag, PostArg
 from daemon.domain.post import Kind, LateRule, Mode, State
 from daemon.domain.task_commands import ListTasks, PostTask, ShowTask, SubmitTask, UpdateTask
 
+TokenArg = Annotated[str, StringConstraints(pattern=r"^t_[0-9a-f]{16}$")]
+UserArg = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}$")]
+
 
 class IfLate(Command):
     """What to do where the time has passed by more than `after_s` seconds."""
@@ -160,6 +163,12 @@ class ListSessions(Command):
     limit: int = Field(default=50, ge=1, le=200)
 
 
+class ShowSession(Command):
+    """Tell everything about one session, open or over."""
+
+    session: SessionArg
+
+
 class ExtendSession(Command):
     """Keep a window open for at least so many seconds from now on."""
 
@@ -197,6 +206,23 @@ class PromoteProfile(Command):
 
     session: SessionArg | None = None
     profile: ProfileArg | None = None
+
+
+class IssueToken(Command):
+    """Make a token for a user of HTTP. Its text is in this answer and kept nowhere."""
+
+    user: UserArg
+    days: int = Field(default=365, ge=1, le=3650)
+
+
+class RevokeToken(Command):
+    """Take a token back: nobody gets in with it from now on."""
+
+    token: TokenArg
+
+
+class ListTokens(Command):
+    """Tell the tokens that were issued here, never their texts."""
 
 
 class ReplayEvents(Command):
@@ -260,12 +286,17 @@ VERBS: dict[str, Verb] = {
         Verb("session/open", OpenSession, is_durable=True),
         Verb("session/close", CloseSession, is_durable=True),
         Verb("session/list", ListSessions, is_durable=False),
+        Verb("session/show", ShowSession, is_durable=False),
         Verb("session/extend", ExtendSession, is_durable=True),
         Verb("session/screenshot", PictureSession, is_durable=False),
         Verb("session/check", CheckSession, is_durable=False),
         Verb("profiles/list", ListProfiles, is_durable=False),
         Verb("profiles/login", LoginProfile, is_durable=True),
         Verb("profiles/promote", PromoteProfile, is_durable=True),
+        # Not durable, though it writes: the reply of a durable command is stored, and this one is a secret.
+        Verb("token/issue", IssueToken, is_durable=False, is_local=True),
+        Verb("token/revoke", RevokeToken, is_durable=True, is_local=True),
+        Verb("token/list", ListTokens, is_durable=False, is_local=True),
         Verb("events/replay", ReplayEvents, is_durable=False),
         Verb("system/ping", Ping, is_durable=False),
         Verb("system/describe", Describe, is_durable=False),

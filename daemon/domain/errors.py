@@ -19,6 +19,7 @@ class Code(StrEnum):
     STALE_BACKLOG = "stale_backlog"
     EXPIRED = "expired"
     FORBIDDEN = "forbidden"
+    UNAUTHORIZED = "unauthorized"
     BUSY = "busy"
     RATE_LIMITED = "rate_limited"
     NOT_CONFIGURED = "not_configured"
@@ -30,6 +31,7 @@ class Code(StrEnum):
     CHALLENGE = "challenge"
     LOGIN_UNCERTAIN = "login_uncertain"
     NO_SUCH_SESSION = "no_such_session"
+    NO_SUCH_TOKEN = "no_such_token"  # noqa: S105 - a code, no secret
     SESSION_BUSY = "session_busy"
     SESSION_LIMIT = "session_limit"
     SESSION_TIMEOUT = "session_timeout"

@@ -43,6 +43,8 @@ class EventType(StrEnum):
     SESSION_EXTENDED = "session.extended"
     SESSION_ENDING_SOON = "session.ending_soon"
     SESSION_ENDED = "session.ended"
+    TOKEN_ISSUED = "token.issued"  # noqa: S105 - names, no secrets
+    TOKEN_REVOKED = "token.revoked"  # noqa: S105
     DAEMON_STARTED = "daemon.started"
     DAEMON_PAUSED = "daemon.paused"
     DAEMON_RESUMED = "daemon.resumed"
@@ -60,7 +62,7 @@ class Event:
 
     @property
     def channel(self) -> str:
-        """Return the topic level under `event/`: post, task, account, session or daemon."""
+        """Return the topic level under `event/`: post, task, account, session, token or daemon."""
         return self.type.value.partition(".")[0]
 
 

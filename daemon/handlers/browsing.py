@@ -49,7 +49,7 @@ def live_session(session_id: SessionId, context: Context) -> Session | None:
 def require_session(name: str | None, context: Context) -> Session:
     """Return the session that is meant, over or not; without a name, the only one that is not over.
 
-    Raises Rejected: no_such_session, bad_field where several might be meant.
+    Raises Rejected: no_such_session, forbidden where it is another user's, bad_field where several might be meant.
     """
     if name is not None:
         session = context.unit.session(SessionId(name))
@@ -59,6 +59,8 @@ def require_session(name: str | None, context: Context) -> Session:
                 f"there is no session {name}; session/list shows them",
                 field="args.session",
             )
+        if not context.may_touch(session.actor):
+            raise Rejected(Code.FORBIDDEN, f"session {name} belongs to another user", field="args.session")
         return session
     found = context.unit.sessions(is_over=False, limit=OPEN_MAX)
     if not found:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+from daemon.domain.access import may_touch
 from daemon.domain.account import Account, Login
 from daemon.domain.errors import Code, Rejected
 from daemon.domain.events import Event, EventType, as_json
@@ -16,7 +17,7 @@ from daemon.domain.task_views import post_status
 from daemon.domain.views import account_view, post_view
 from daemon.domain.wire import Request
 from daemon.domain.work import AskSession, Browse, InspectMedia, SurveyProfiles, Withdraw, Work
-from daemon.ports import Ids, MediaProbe, Outgoing, PlatformUploader, StoredCommand, Unit, Vault
+from daemon.ports import Gate, Ids, MediaProbe, Outgoing, PlatformUploader, StoredCommand, Unit, Vault
 
 PAUSED_FLAG = "paused"
 
@@ -37,6 +38,7 @@ class Rules:
     random: Callable[[], float]
     health: Callable[[], dict[str, Any]]
     has_broker: bool
+    gate: Gate | None = None
     redact: Callable[[str], str] = str  # takes known secrets out of what leaves the core
 
 
@@ -188,13 +190,19 @@ class Context:
         return self.unit.flag(PAUSED_FLAG) is not None
 
     def require_post(self, post_id: str) -> Post:
-        """Return the post. Raises Rejected(no_such_post)."""
+        """Return the post. Raises Rejected: no_such_post, forbidden where it is another user's."""
         post = self.unit.post(PostId(post_id))
         if post is None:
             raise Rejected(
                 Code.NO_SUCH_POST, f"there is no post {post_id}; post/list shows them", field="args.post"
             )
+        if not self.may_touch(post.consent.actor):
+            raise Rejected(Code.FORBIDDEN, f"post {post_id} belongs to another user", field="args.post")
         return post
+
+    def may_touch(self, owner: str) -> bool:
+        """Tell whether the caller, if there is one, may see and change what `owner` has ordered."""
+        return self.request is None or may_touch(owner, self.request.actor)
 
     def require_account(self, name: str) -> Account:
         """Return the account. Raises Rejected(no_such_account)."""

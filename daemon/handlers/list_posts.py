@@ -9,7 +9,9 @@ from daemon.handlers.context import Context
 
 
 def handle(command: ListPosts, context: Context) -> dict[str, Any]:
-    """Return a page of posts and the cursor of the next one."""
+    """Return a page of posts and the cursor of the next one; other users' posts are left out of it."""
     account = AccountName(command.account) if command.account else None
     posts, cursor = context.unit.posts(command.state, account, command.cursor, command.limit)
-    return {"posts": [post_view(post) for post in posts]} | ({"cursor": cursor} if cursor else {})
+    return {"posts": [post_view(post) for post in posts if context.may_touch(post.consent.actor)]} | (
+        {"cursor": cursor} if cursor else {}
+    )

@@ -10,4 +10,4 @@ from daemon.handlers.context import Context
 def handle(command: ListSessions, context: Context) -> dict[str, Any]:
     """Return the sessions, newest first."""
     found = context.unit.sessions(is_over=command.ended, limit=command.limit)
-    return {"sessions": [session_view(session) for session in found]}
+    return {"sessions": [session_view(session) for session in found if context.may_touch(session.actor)]}

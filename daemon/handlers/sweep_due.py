@@ -20,6 +20,7 @@ def handle(report: SweepDue, context: Context) -> None:  # noqa: ARG001 - it say
     context.unit.drop_commands(old)
     context.unit.drop_outbox(old)
     context.unit.drop_sessions(old)
+    context.unit.drop_tokens(old)
     context.start(SweepSessions())
     context.unit.drop_calls(now - timedelta(hours=1))
     for post in context.unit.finished_retained(now - timedelta(seconds=policy.state_keep_s), PAGE):

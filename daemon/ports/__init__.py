@@ -1,5 +1,6 @@
 """What the core needs of the world. Each Protocol says what is promised and which of our errors are raised."""
 
+from daemon.ports.access import Gate
 from daemon.ports.ledger import Outgoing, Publisher, Store, StoredCommand, Unit
 from daemon.ports.platforms import MediaProbe, OpenMedia, PlatformUploader, Vault
 from daemon.ports.runtime import Bus, Clock, Ids, Supervisor, Timer
@@ -9,6 +10,7 @@ __all__ = [
     "Browser",
     "Bus",
     "Clock",
+    "Gate",
     "Ids",
     "MediaProbe",
     "OpenBrowser",

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
+from daemon.domain.access import Token
 from daemon.domain.account import Account
 from daemon.domain.events import Event
 from daemon.domain.ids import AccountName, Actor, PostId, ProfileName, SessionId, TaskId
@@ -202,6 +203,21 @@ class Unit(Protocol):
 
     def save_sighting(self, profile: ProfileName, sighting: Sighting) -> None:
         """Remember it."""
+
+    def token(self, token_id: str) -> Token | None:
+        """Return one token that this node has issued."""
+
+    def tokens(self) -> list[Token]:
+        """Return this node's tokens, newest first."""
+
+    def add_token(self, token: Token) -> None:
+        """Store a new token."""
+
+    def revoke_token(self, token_id: str, now: datetime) -> None:
+        """Note that a token was taken back."""
+
+    def drop_tokens(self, before: datetime) -> None:
+        """Forget tokens that had expired before `before`."""
 
     def calls_since(self, account: AccountName, endpoint: Endpoint, since: datetime) -> list[datetime]:
         """Return the recorded calls, oldest first."""

@@ -31,6 +31,9 @@ class Ids(Protocol):
     def session(self) -> SessionId:
         """Return a new session id: 16 lower-case hexadecimal digits, safe in any path and topic."""
 
+    def token(self) -> str:
+        """Return a new token id, `t_` and 16 hexadecimal digits. It is a name, no secret."""
+
     def boot(self) -> str:
         """Return a short random word for this start."""
 

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from adapters.storage.store import SqlStore
+from daemon.domain.access import Token
 from daemon.domain.account import Login
 from daemon.domain.errors import Code, Rejected, StaleAttempt, StorageFailed, TokdError
 from daemon.domain.events import Event, EventType
@@ -1007,3 +1008,51 @@ def test_sqlite_commits_are_synchronous_and_foreign_keys_hold(open_store: Opener
 def test_a_value_of_the_wrong_type_is_refused_by_the_database(store: SqlStore) -> None:
     with pytest.raises(DBAPIError), store.transaction() as unit:
         unit.add_post(replace(a_post(), tries="many"))  # type: ignore[arg-type]
+
+
+# -- tokens --------------------------------------------------------------------------------------------------
+
+
+def a_token(name: str, **changes: Any) -> Token:
+    found = {"id": name, "user": "ann", "issued_at": NOW, "expires_at": NOW + SECOND} | changes
+    return Token(**found)
+
+
+def test_a_token_comes_back_as_it_was_stored(open_store: Opener) -> None:
+    store = open_store()
+    with store.transaction() as unit:
+        unit.add_token(a_token("t_1"))
+        unit.add_token(a_token("t_2", issued_at=NOW + SECOND))
+
+    with store.transaction() as unit:
+        assert unit.token("t_1") == a_token("t_1")
+        assert [token.id for token in unit.tokens()] == ["t_2", "t_1"]
+        assert unit.token("t_3") is None
+
+
+def test_a_token_that_was_taken_back_says_when(open_store: Opener) -> None:
+    store = open_store()
+    with store.transaction() as unit:
+        unit.add_token(a_token("t_1"))
+        unit.revoke_token("t_1", NOW)
+
+    with store.transaction() as unit:
+        assert unit.token("t_1") == a_token("t_1", revoked_at=NOW)
+
+
+def test_only_tokens_that_have_expired_are_forgotten(open_store: Opener) -> None:
+    store = open_store()
+    with store.transaction() as unit:
+        unit.add_token(a_token("t_1"))
+        unit.add_token(a_token("t_2", expires_at=NOW + 5 * SECOND))
+        unit.drop_tokens(NOW + 2 * SECOND)
+
+        assert [token.id for token in unit.tokens()] == ["t_2"]
+
+
+def test_a_token_belongs_to_the_node_that_issued_it(open_store: Opener) -> None:
+    with open_store("main").transaction() as unit:
+        unit.add_token(a_token("t_1"))
+
+    with open_store("other").transaction() as unit:
+        assert unit.tokens() == []

@@ -75,6 +75,7 @@ class CountedIds:
         self._boots = 0
         self._sessions = 0
         self._tasks = 0
+        self._tokens = 0
         self._guard = threading.Lock()
 
     def post(self) -> PostId:
@@ -91,6 +92,11 @@ class CountedIds:
         with self._guard:
             self._sessions += 1
             return SessionId(f"{self._sessions:016x}")
+
+    def token(self) -> str:
+        with self._guard:
+            self._tokens += 1
+            return f"t_{self._tokens:016x}"
 
     def boot(self) -> str:
         with self._guard:

@@ -1,14 +1,14 @@
 """Tasks of other services, and which task a post is of.
 
-Revision ID: 0003_tasks
-Revises: 0002
+Revision ID: 0004
+Revises: 0003
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0003_tasks"
-down_revision = "0002"
+revision = "0004"
+down_revision = "0003"
 
 INT = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 

@@ -1,0 +1,93 @@
+"""What callers may send, endpoint by endpoint; a field that does not stand here is refused."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from daemon.domain.command import AccountArg, Address, Command, ProfileArg
+from daemon.domain.commands import IfLate, SchedulePost  # fmt: skip
+from daemon.domain.post import State
+
+
+class Nothing(Command):
+    """No fields at all: an empty body, or {}."""
+
+
+class Browse(Command):
+    """Which page to open."""
+
+    url: Address
+    timeout_seconds: int | None = Field(default=None, ge=1, le=3600)
+    profile: ProfileArg | None = None
+
+
+class Login(Command):
+    """Where to log in, and for how long."""
+
+    url: Address | None = None
+    timeout_seconds: int | None = Field(default=None, ge=1, le=86400)
+
+
+class Extend(Command):
+    """For how long the window stays open from now on."""
+
+    seconds: int = Field(ge=1, le=3600)
+
+
+class Reschedule(Command):
+    """A post's new time."""
+
+    at: Annotated[str, StringConstraints(max_length=64)]
+    zone: Annotated[str, StringConstraints(max_length=64)] | None = None
+    if_late: IfLate | None = None
+
+
+class Resolve(Command):
+    """What became of an uncertain post."""
+
+    outcome: Literal["published", "not_published", "post_again"]
+    by: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = None
+
+
+class NoQuery(Command):
+    """No query parameters."""
+
+
+class OpenQuery(Command):
+    """When to answer: as soon as the window is open, or when it is closed."""
+
+    wait: Literal["established", "closed"] = "established"
+
+
+class SessionsQuery(Command):
+    """Which sessions."""
+
+    ended: bool = False
+    limit: int = Field(default=50, ge=1, le=200)
+
+
+class PostsQuery(Command):
+    """Which posts; `cursor` continues a list."""
+
+    state: State | None = None
+    account: AccountArg | None = None
+    cursor: Annotated[str, StringConstraints(max_length=200)] | None = None
+    limit: int = Field(default=50, ge=1, le=200)
+
+
+BODIES: tuple[type[Command], ...] = (Nothing, Browse, Login, Extend, Reschedule, Resolve, SchedulePost)
+
+__all__ = [
+    "BODIES",
+    "Browse",
+    "Extend",
+    "Login",
+    "NoQuery",
+    "Nothing",
+    "OpenQuery",
+    "PostsQuery",
+    "Reschedule",
+    "Resolve",
+    "SchedulePost",
+    "SessionsQuery",
+]

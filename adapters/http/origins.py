@@ -1,0 +1,43 @@
+"""Which pages in a browser may call tokd, and what a browser is told about it (CORS)."""
+
+from collections.abc import Mapping, Sequence
+
+METHODS = "GET, POST, PATCH, DELETE"
+HEADERS = "authorization, content-type, idempotency-key, last-event-id"
+EXPOSED = "location, retry-after, idempotency-key, idempotent-replayed"
+_PREFLIGHT = {
+    "access-control-allow-methods": METHODS,
+    "access-control-allow-headers": HEADERS,
+    "access-control-max-age": "600",
+}
+
+
+class Origins:
+    """The origins that count."""
+
+    def __init__(self, allowed: Sequence[str]) -> None:
+        self._allowed = frozenset(allowed)
+
+    def headers(self, request: Mapping[str, str]) -> dict[str, str]:
+        """Return what every answer to this request carries, errors too."""
+        found = {"vary": "Origin"} if self._allowed else {}
+        if request.get("origin") in self._allowed:
+            found |= {
+                "access-control-allow-origin": request["origin"],
+                "access-control-expose-headers": EXPOSED,
+            }
+        return found
+
+    def preflight(self) -> dict[str, str]:
+        """Return what the answer to a preflight carries besides."""
+        return _PREFLIGHT
+
+    def refuses(self, request: Mapping[str, str]) -> bool:
+        """Tell whether a page that has no business here is behind this request."""
+        origin = request.get("origin")
+        if origin is not None:
+            host = request.get("host", "")
+            return origin not in self._allowed and origin not in {f"http://{host}", f"https://{host}"}
+        # A link somewhere on the web may lead here: it carries no token. Anything else from there is refused.
+        is_foreign = request.get("sec-fetch-site") == "cross-site"
+        return is_foreign and request.get("sec-fetch-mode") != "navigate"
