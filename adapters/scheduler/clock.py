@@ -43,7 +43,7 @@ class RandomIds:
 
     def token(self) -> str:
         """Return a new token id, `t_` and 16 hexadecimal digits."""
-        return f"t_{secrets.token_hex(8)}"
+        return f"k_{secrets.token_hex(8)}"
 
     def boot(self) -> str:
         """Return a short random word for this start."""

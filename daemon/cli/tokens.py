@@ -39,13 +39,13 @@ def issue(
 def revoke(
     ctx: typer.Context,
     token: Annotated[
-        str, typer.Argument(metavar="ID", help="The token's name, t_… (see `tokd token list`).")
+        str, typer.Argument(metavar="ID", help="The token's name, k_… (see `tokd token list`).")
     ],
     as_json: Json = False,
 ) -> None:
     """Take a token back: from now on nobody gets in with it.
 
-    Example: tokd token revoke t_0123456789abcdef
+    Example: tokd token revoke k_0123456789abcdef
     """
     result = ask(ctx, "token/revoke", {"token": token}, as_json=as_json)
     if result is not None:

@@ -9,7 +9,7 @@ from daemon.domain.command import AccountArg, Address, Command, Hashtag, PostArg
 from daemon.domain.post import Kind, LateRule, Mode, State
 from daemon.domain.task_commands import ListTasks, PostTask, ShowTask, SubmitTask, UpdateTask
 
-TokenArg = Annotated[str, StringConstraints(pattern=r"^t_[0-9a-f]{16}$")]
+TokenArg = Annotated[str, StringConstraints(pattern=r"^k_[0-9a-f]{16}$")]
 UserArg = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}$")]
 
 

@@ -1021,38 +1021,38 @@ def a_token(name: str, **changes: Any) -> Token:
 def test_a_token_comes_back_as_it_was_stored(open_store: Opener) -> None:
     store = open_store()
     with store.transaction() as unit:
-        unit.add_token(a_token("t_1"))
-        unit.add_token(a_token("t_2", issued_at=NOW + SECOND))
+        unit.add_token(a_token("k_1"))
+        unit.add_token(a_token("k_2", issued_at=NOW + SECOND))
 
     with store.transaction() as unit:
-        assert unit.token("t_1") == a_token("t_1")
-        assert [token.id for token in unit.tokens()] == ["t_2", "t_1"]
-        assert unit.token("t_3") is None
+        assert unit.token("k_1") == a_token("k_1")
+        assert [token.id for token in unit.tokens()] == ["k_2", "k_1"]
+        assert unit.token("k_3") is None
 
 
 def test_a_token_that_was_taken_back_says_when(open_store: Opener) -> None:
     store = open_store()
     with store.transaction() as unit:
-        unit.add_token(a_token("t_1"))
-        unit.revoke_token("t_1", NOW)
+        unit.add_token(a_token("k_1"))
+        unit.revoke_token("k_1", NOW)
 
     with store.transaction() as unit:
-        assert unit.token("t_1") == a_token("t_1", revoked_at=NOW)
+        assert unit.token("k_1") == a_token("k_1", revoked_at=NOW)
 
 
 def test_only_tokens_that_have_expired_are_forgotten(open_store: Opener) -> None:
     store = open_store()
     with store.transaction() as unit:
-        unit.add_token(a_token("t_1"))
-        unit.add_token(a_token("t_2", expires_at=NOW + 5 * SECOND))
+        unit.add_token(a_token("k_1"))
+        unit.add_token(a_token("k_2", expires_at=NOW + 5 * SECOND))
         unit.drop_tokens(NOW + 2 * SECOND)
 
-        assert [token.id for token in unit.tokens()] == ["t_2"]
+        assert [token.id for token in unit.tokens()] == ["k_2"]
 
 
 def test_a_token_belongs_to_the_node_that_issued_it(open_store: Opener) -> None:
     with open_store("main").transaction() as unit:
-        unit.add_token(a_token("t_1"))
+        unit.add_token(a_token("k_1"))
 
     with open_store("other").transaction() as unit:
         assert unit.tokens() == []

@@ -96,7 +96,7 @@ class CountedIds:
     def token(self) -> str:
         with self._guard:
             self._tokens += 1
-            return f"t_{self._tokens:016x}"
+            return f"k_{self._tokens:016x}"
 
     def boot(self) -> str:
         with self._guard:

@@ -13,7 +13,7 @@ from tests.integration.control_stage import Stage, folder, stage
 __all__ = ["folder", "stage"]
 
 TOKEN = {
-    "token": "t_0000000000000001", "user": "ann", "issued_at": "2026-12-01T09:00:00.000Z",
+    "token": "k_0000000000000001", "user": "ann", "issued_at": "2026-12-01T09:00:00.000Z",
     "expires_at": "2027-12-01T09:00:00.000Z", "valid": True,
 }  # fmt: skip
 
@@ -37,7 +37,7 @@ def test_an_issued_token_is_alone_on_standard_output(stage: Stage, folder: Path)
     done = tokd(folder, "token", "issue", "--user", "ann", "--days", "7")
 
     assert (done.exit_code, done.stdout) == (0, "a.b.c\n")
-    assert "t_0000000000000001" in done.stderr
+    assert "k_0000000000000001" in done.stderr
     (request,) = stage.bus.requests
     assert (request.verb, request.command.model_dump()) == ("token/issue", {"user": "ann", "days": 7})
 
@@ -47,13 +47,13 @@ def test_a_list_of_tokens_is_printed(stage: Stage, folder: Path) -> None:
 
     done = tokd(folder, "token", "list")
 
-    assert done.stdout.split("\t")[:3] == ["t_0000000000000001", "ann", "yes"]
+    assert done.stdout.split("\t")[:3] == ["k_0000000000000001", "ann", "yes"]
 
 
 def test_a_token_is_taken_back(stage: Stage, folder: Path) -> None:
     answers(stage, TOKEN | {"valid": False})
 
-    done = tokd(folder, "token", "revoke", "t_0000000000000001", "--json")
+    done = tokd(folder, "token", "revoke", "k_0000000000000001", "--json")
 
     assert json.loads(done.stdout)["result"]["valid"] is False
     assert stage.bus.requests[0].verb == "token/revoke"

@@ -79,7 +79,7 @@ def test_two_credentials_are_refused(shared: Stage) -> None:
 
 def test_every_refusal_says_the_same(shared: Stage, tmp_path: Path) -> None:
     other = TokenGate(tmp_path / "jwt.key").issue(
-        "ann", "t_1", shared.core.clock.now(), shared.core.clock.now()
+        "ann", "k_1", shared.core.clock.now(), shared.core.clock.now()
     )
 
     answers = {
@@ -107,7 +107,7 @@ def test_a_token_signed_with_another_algorithm_is_refused(shared: Stage) -> None
 
 
 def test_a_token_that_nobody_issued_is_refused_however_well_it_is_signed(shared: Stage) -> None:
-    assert with_token(shared, forged(shared, "HS256", jti="t_ffffffffffffffff")) == 401
+    assert with_token(shared, forged(shared, "HS256", jti="k_ffffffffffffffff")) == 401
 
 
 def test_a_token_ends(stage: Stage) -> None:

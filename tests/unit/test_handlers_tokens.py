@@ -61,7 +61,7 @@ def test_a_token_is_taken_back_once(core: Core) -> None:
 
 
 def test_a_token_that_does_not_exist_cannot_be_taken_back(core: Core) -> None:
-    error = core.refusal("token/revoke", {"token": f"t_{0:016x}"}, is_local=True)
+    error = core.refusal("token/revoke", {"token": f"k_{0:016x}"}, is_local=True)
 
     assert error["code"] == "no_such_token"
 

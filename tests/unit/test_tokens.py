@@ -17,7 +17,7 @@ from daemon.domain.errors import Code, Rejected, StartRefused
 
 NOW = datetime(2026, 12, 1, 9, 0, tzinfo=UTC)
 DAY = timedelta(days=1)
-CLAIMS: dict[str, Any] = {"iss": "tokd", "sub": "ann", "jti": "t_1", "exp": int((NOW + DAY).timestamp())}
+CLAIMS: dict[str, Any] = {"iss": "tokd", "sub": "ann", "jti": "k_1", "exp": int((NOW + DAY).timestamp())}
 RSA_KEY = rsa.generate_private_key(65537, 2048)
 EC_KEY = ec.generate_private_key(ec.SECP256R1())
 
@@ -38,9 +38,9 @@ def refused(gate: TokenGate, text: str, now: datetime = NOW) -> Rejected:
 
 
 def test_an_issued_token_says_who_comes_and_until_when(gate: TokenGate) -> None:
-    claims = gate.check(gate.issue("ann", "t_1", NOW, NOW + DAY), NOW)
+    claims = gate.check(gate.issue("ann", "k_1", NOW, NOW + DAY), NOW)
 
-    assert (claims.user, claims.token_id, claims.expires_at) == ("ann", "t_1", NOW + DAY)
+    assert (claims.user, claims.token_id, claims.expires_at) == ("ann", "k_1", NOW + DAY)
 
 
 def test_the_key_is_made_for_its_owner_only(gate: TokenGate, tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_the_key_is_made_for_its_owner_only(gate: TokenGate, tmp_path: Path) -> 
 
 
 def test_the_key_stays_over_a_restart(gate: TokenGate, tmp_path: Path) -> None:
-    text = gate.issue("ann", "t_1", NOW, NOW + DAY)
+    text = gate.issue("ann", "k_1", NOW, NOW + DAY)
 
     assert TokenGate(tmp_path / "secrets" / "jwt.key").check(text, NOW).user == "ann"
 
@@ -194,7 +194,7 @@ def test_a_token_for_somebody_else_does_not_hold(tmp_path: Path, claims: dict[st
 
 def test_tokens_of_another_issuer_cannot_be_issued_here(tmp_path: Path) -> None:
     with pytest.raises(Rejected) as caught:
-        foreign(tmp_path, ec_jwk()).issue("ann", "t_1", NOW, NOW + DAY)
+        foreign(tmp_path, ec_jwk()).issue("ann", "k_1", NOW, NOW + DAY)
 
     assert caught.value.code is Code.NOT_CONFIGURED
 
