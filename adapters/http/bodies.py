@@ -5,8 +5,10 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from daemon.domain.command import AccountArg, Address, Command, ProfileArg
-from daemon.domain.commands import IfLate, SchedulePost  # fmt: skip
-from daemon.domain.post import State
+from daemon.domain.commands import IfLate, SchedulePost
+from daemon.domain.post import Mode, State
+from daemon.domain.task import TaskStatus
+from daemon.domain.task_commands import Lines, ListTasks, OutputArg, Steps, SubmitTask, Text
 
 
 class Nothing(Command):
@@ -49,6 +51,34 @@ class Resolve(Command):
     by: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = None
 
 
+class TaskChanges(Command):
+    """How a task goes on: what is given replaces what was, `logs` are added, `output_data` is merged."""
+
+    description: Text | None = None
+    status: TaskStatus | None = None
+    planning_steps: Steps | None = None
+    execution_steps: Steps | None = None
+    logs: Lines = ()
+    output_data: OutputArg | None = None
+
+
+class PostToTiktok(Command):
+    """How a task's video is posted, and when: now, unless there is a `schedule_time`."""
+
+    title: Text | None = None
+    privacy_level: Annotated[str, StringConstraints(max_length=64)] | None = None
+    disable_duet: bool = True
+    disable_stitch: bool = True
+    disable_comment: bool = True
+    brand_content_toggle: bool = False
+    brand_organic_toggle: bool = False
+    is_aigc: bool = False
+    video_cover_timestamp_ms: int | None = Field(default=None, ge=0, le=2**31 - 1)
+    schedule_time: Annotated[str, StringConstraints(max_length=64)] | None = None
+    account_id: AccountArg | None = None
+    mode: Mode = Mode.DIRECT
+
+
 class NoQuery(Command):
     """No query parameters."""
 
@@ -75,19 +105,25 @@ class PostsQuery(Command):
     limit: int = Field(default=50, ge=1, le=200)
 
 
-BODIES: tuple[type[Command], ...] = (Nothing, Browse, Login, Extend, Reschedule, Resolve, SchedulePost)
+BODIES: tuple[type[Command], ...] = (
+    Nothing, Browse, Login, Extend, Reschedule, Resolve, SchedulePost, SubmitTask, TaskChanges, PostToTiktok,
+)  # fmt: skip
 
 __all__ = [
     "BODIES",
     "Browse",
     "Extend",
+    "ListTasks",
     "Login",
     "NoQuery",
     "Nothing",
     "OpenQuery",
+    "PostToTiktok",
     "PostsQuery",
     "Reschedule",
     "Resolve",
     "SchedulePost",
     "SessionsQuery",
+    "SubmitTask",
+    "TaskChanges",
 ]

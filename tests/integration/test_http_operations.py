@@ -109,6 +109,9 @@ def test_every_endpoint_is_described(described: dict[str, Any]) -> None:
         ("POST", "/profiles/{name}/login"), ("POST", "/api/v1/posts"), ("GET", "/api/v1/posts"),
         ("GET", "/api/v1/posts/{post}"), ("PATCH", "/api/v1/posts/{post}"), ("DELETE", "/api/v1/posts/{post}"),
         ("POST", "/api/v1/posts/{post}/publish-now"), ("POST", "/api/v1/posts/{post}/resolve"),
+        ("POST", "/api/v1/tasks"), ("GET", "/api/v1/tasks"), ("GET", "/api/v1/tasks/{task}"),
+        ("PATCH", "/api/v1/tasks/{task}"), ("GET", "/api/v1/tasks/{task}/detail"),
+        ("POST", "/api/v1/tasks/{task}/post-to-tiktok"), ("GET", "/api/v1/tasks/{task}/post-status"),
         ("GET", "/api/v1/accounts"), ("GET", "/livez"), ("GET", "/readyz"), ("GET", "/metrics"),
         ("GET", "/openapi.json"), ("GET", "/api/v1/events"),
     }  # fmt: skip
@@ -156,5 +159,6 @@ def test_a_body_refuses_other_fields_in_the_description_too(described: dict[str,
     schemas = described["components"]["schemas"]
 
     assert all(
-        schemas[name]["additionalProperties"] is False for name in ("Nothing", "Browse", "SchedulePost")
+        schemas[name]["additionalProperties"] is False
+        for name in ("Nothing", "Browse", "SchedulePost", "PostToTiktok")
     )
