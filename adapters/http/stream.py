@@ -1,6 +1,7 @@
 """The stream of events (server-sent events): what was missed first, then what comes, none twice and none left out."""
 
 import asyncio
+import json
 import socket
 from collections.abc import AsyncIterator
 from typing import Any
@@ -12,10 +13,12 @@ from adapters.http.hub import Reader
 from adapters.http.parts import Parts
 from daemon.domain.access import Claims, http_actor
 from daemon.domain.events import as_json
+from daemon.domain.task import owner_of
 
 PAGE = 200
 KERNEL_BYTES = 64 * 1024
 FROM_NOW_ON = 2**53 - 1
+TASKS = "dev.tokd.task."
 HELLO = b"retry: 2000\n\n"
 HEARTBEAT = b": still here\n\n"
 
@@ -41,19 +44,15 @@ class EventStream(StreamingResponse):
 
     async def _flow(self, page: dict[str, Any]) -> AsyncIterator[bytes]:
         yield HELLO
-        while True:
-            for event in page["events"]:
-                self._position = int(event["sequence"])
-                yield _part(self._position, as_json(event))
-            if not page["more"] or self._reader.is_over:
-                break
-            page = await _page(self._parts, self._caller, self._position)
+        async for part in self._past(page):
+            yield part
         while not self._is_over:
             while self._reader.news and not self._is_over:
                 sequence, payload = self._reader.news.popleft()
                 if sequence > self._position:
                     self._position = sequence
-                    yield _part(sequence, payload)
+                    if TASKS not in payload or self._may_hear(json.loads(payload)):
+                        yield _part(sequence, payload)
             self._reader.woken.clear()
             if self._reader.news or self._is_over:
                 continue
@@ -62,6 +61,23 @@ class EventStream(StreamingResponse):
                     await self._reader.woken.wait()
             except TimeoutError:
                 yield HEARTBEAT
+
+    async def _past(self, page: dict[str, Any]) -> AsyncIterator[bytes]:
+        """Yield what the caller has missed."""
+        while True:
+            for event in page["events"]:
+                self._position = int(event["sequence"])
+                if self._may_hear(event):
+                    yield _part(self._position, as_json(event))
+            if not page["more"] or self._reader.is_over:
+                return
+            page = await _page(self._parts, self._caller, self._position)
+
+    def _may_hear(self, event: dict[str, Any]) -> bool:
+        """Tell whether the caller may know of what has happened: another user's task is not to be found."""
+        if not event["type"].startswith(TASKS):
+            return True
+        return bool(event["data"].get("user") == owner_of(http_actor(self._caller.user)))
 
     @property
     def _is_over(self) -> bool:

@@ -214,3 +214,26 @@ def test_a_listener_that_does_not_read_is_cut_off_and_can_go_on(tmp_path: Path) 
 
         with Listener(stage, before) as again:
             assert again.numbers(50) == list(range(before + 1, before + 51))
+
+
+@pytest.mark.parametrize("is_past", [True, False])
+def test_a_listener_hears_nothing_of_another_users_tasks(stage: Stage, is_past: bool) -> None:
+    last = latest(stage)
+    if is_past:
+        _submit(stage)
+    with Listener(stage, last, user="ann") as listener:
+        if not is_past:
+            _submit(stage)
+        found = []
+        while (event := listener.event())["data"].get("user") != "somebody":
+            found.append(event)
+
+    tasks = [event["data"]["user"] for event in found if event["type"].startswith("dev.tokd.task.")]
+    assert tasks == ["ann"]
+
+
+def _submit(stage: Stage) -> None:
+    for user in ("bob", "ann", "bob"):
+        body = {"description": "a film", "instance_id": "gen-1", "status": "running"}
+        assert stage.post("/api/v1/tasks", body, user=user).status == 201
+    happen(stage, 1)
