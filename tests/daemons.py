@@ -53,6 +53,11 @@ class Simulator:
     def faults(self, *faults: dict[str, Any]) -> None:
         self.post("faults", list(faults))
 
+    def clear_faults(self) -> None:
+        request = urllib.request.Request(f"{self.url}/_simulator/faults", method="DELETE")
+        with urllib.request.urlopen(request, timeout=10):
+            pass
+
     def ledger(self) -> dict[str, Any]:
         return self.get("ledger")
 

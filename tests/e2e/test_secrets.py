@@ -198,12 +198,13 @@ def _echo_secrets(run: Run) -> None:
         stage.fault("echo", "init", "error", code="invalid_params", message=line)
         stage.daemon.wait_state(stage.schedule("echo"), "failed")
     for line in _lines_with_secrets(run):
-        # In this order: the link before may still be reading the creator, and would renew the tokens in between.
-        stage.fault("echo", "refresh", "error", code="invalid_grant", message=line)
+        # First, and for every refresh: the link before may still be reading the creator, and would renew the tokens.
+        stage.fault("echo", "refresh", "error", code="invalid_grant", message=line, times=None)
         stage.simulator.post("rotate_tokens", {"user": "echo"})
         post = stage.schedule("echo")
         stage.daemon.wait_state(post, "held")
         stage.daemon.call("post/cancel", {"post": post})
+        stage.simulator.clear_faults()
         stage.daemon.link(stage.simulator, "echo")
 
 
