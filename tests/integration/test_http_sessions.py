@@ -11,7 +11,7 @@ import pytest
 from daemon.domain.errors import Code, Problem, Rejected
 from daemon.domain.login import Doubt, Login, Verdict
 from daemon.domain.policy import SessionPolicy
-from daemon.domain.session import BrowserEnded, EndReason, LoginSeen, SessionKind
+from daemon.domain.session import BrowserEnded, EndReason, HandedOver, LoginSeen, SessionKind
 from tests.core import POLICY
 from tests.fakes.browser import CHALLENGED, LOGGED_OUT, STARTED
 from tests.integration.http_stage import Answer, Stage, staged
@@ -85,6 +85,15 @@ def test_a_session_that_nobody_can_judge_is_refused(stage: Stage, verdict: Verdi
     answer = stage.post("/tiktok/session")
 
     assert (answer.status, answer.code) == (409, code)
+
+
+def test_a_challenge_whose_window_stays_is_no_login(stage: Stage) -> None:
+    stage.core.browser.script = [STARTED, LoginSeen(CHALLENGED), HandedOver(300)]
+
+    answer = stage.post("/tiktok/session")
+
+    assert (answer.status, answer.code) == (409, "CHALLENGE")
+    assert stage.get(f"/tiktok/session/{answer.body['session_id']}").body["session"]["state"] == "open"
 
 
 def test_a_profile_that_is_in_use_is_locked(stage: Stage) -> None:

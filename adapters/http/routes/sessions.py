@@ -15,6 +15,7 @@ from adapters.http.reading import key_of, read_body, read_query
 from daemon.domain.access import Claims, http_actor
 from daemon.domain.errors import Code, Rejected
 from daemon.domain.ids import SessionId
+from daemon.domain.login import Doubt
 from daemon.domain.session import EndReason, SessionState
 
 router = APIRouter()
@@ -27,6 +28,7 @@ _ROWS = frozenset({
     Code.NOT_LOGGED_IN, Code.LOGIN_UNCERTAIN, Code.CHALLENGE, Code.USER_DATA_LOCKED, Code.SESSION_LIMIT, Code.BUSY,
     Code.SESSION_TIMEOUT, Code.SHUTTING_DOWN, Code.ID_CONFLICT, Code.BAD_FIELD, Code.UNKNOWN_FIELD,
 })  # fmt: skip
+_CHALLENGED = "the site asks for a person (a captcha or the like); the window stays open for the answer"
 _ENDS = {
     EndReason.CLOSED_BY_USER: "the browser was closed by the person",
     EndReason.TIMEOUT: "the browser was closed because the session's time was over",
@@ -52,6 +54,15 @@ async def open_session(request: Request, caller: Caller) -> JSONResponse:
     view = done(reply)
     if query.wait == "closed":
         return await _closed(request, caller, SessionId(view["session"]))
+    if view.get("login", {}).get("reason") == Doubt.CHALLENGE:
+        # The window stays, for the person alone can answer; but nobody has seen that it is logged in.
+        told = {
+            "code": Code.CHALLENGE,
+            "message": _CHALLENGED,
+            "session": view["session"],
+            "login": view["login"],
+        }
+        return _not_open(request, {"error": told}, is_tiktok=True)
     return _open(view)
 
 
