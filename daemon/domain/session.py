@@ -99,7 +99,6 @@ class Session:
     reason: EndReason | None = None
     error: Problem | None = None
     exit_status: int | None = None
-    retained: bool = False
     version: int = 0
 
     @property

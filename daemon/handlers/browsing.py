@@ -174,7 +174,6 @@ def new_session(
         command_id=context.command_id, kind=kind, profile=ProfileName(profile or context.policy.sessions.profile),
         url=url, headless=headless, require_login=require_login, timeout_s=timeout_s,
         state=SessionState.REQUESTED, state_since=context.now, created_at=context.now,
-        retained=context.rules.has_broker,
     )  # fmt: skip
     context.unit.add_session(session)
     context.publish_state(f"session/{session.id}", session_view(session), is_first=True)

@@ -31,7 +31,7 @@ FULL = a_session(
     state=SessionState.ENDED, opened_at=NOW, ends_at=NOW + 300 * SECOND, login=Login.LOGGED_IN,
     verdict={"state": "logged_in", "evidence": ["a", "b"]}, warnings=("no sandbox",), promote_to=ProfileName("shop"),
     ended_at=NOW, reason=EndReason.CRASHED, error=Problem("browser_failed", "it died", "look at the log"),
-    exit_status=-9, retained=True, version=7,
+    exit_status=-9, version=7,
 )  # fmt: skip
 
 
