@@ -4,7 +4,8 @@ In this order:
 
 1. A challenge, a page that cannot be loaded, another host, an error page: uncertain, and nothing else counts.
 2. A user in the account-info call or in the page state: logged in. A visible avatar, too, where nothing speaks
-   against it. Without the info call's word it has `confirm_s` to come.
+   against it. Without the info call's word it has `confirm_s` to come, and `grace_s` while the page is still loading or
+   the call is under way: a busy machine is slow to make it, and it may say that the session has expired.
 3. Logged out needs two witnesses that do not copy from each other: the info call, the page, the missing cookie.
    One alone, or the login button, must stand for `grace_s`, counted from when the signs of a logout were last other
    than they are now, and waits for an info call that is under way. A living cookie outweighs the button, and a 403,
@@ -256,7 +257,9 @@ def _is_contradicted(signs: tuple[_Sign, ...]) -> bool:
 
 def _is_settled(facts: LoginFacts, elapsed_s: float, rules: LoginRules) -> bool:
     """Tell whether the info call's word is not to be waited for any more. With 200 its body is still to come."""
-    return elapsed_s >= rules.confirm_s or facts.info_status not in {None, _OK}
+    is_quiet = facts.is_complete and not facts.info_pending
+    patience_s = rules.confirm_s if is_quiet else max(rules.confirm_s, rules.grace_s)
+    return elapsed_s >= patience_s or facts.info_status not in {None, _OK}
 
 
 def _positive(facts: LoginFacts, signs: tuple[_Sign, ...], *, is_settled: bool) -> Verdict | None:

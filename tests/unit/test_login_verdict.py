@@ -380,6 +380,13 @@ def test_a_present_cookie_decides_nothing() -> None:
     assert judge(facts(cookie=True), 5, COOKIE_DECIDES, is_last=False) is None
 
 
+@pytest.mark.parametrize("seen", [facts(state_login=True, info_pending=True), loading(state_login=True)])
+def test_a_user_on_the_page_waits_for_a_call_that_may_contradict(seen: LoginFacts) -> None:
+    said = [judge(seen, seconds, RULES, is_last=False) for seconds in (0.5, 1.9, 2.0)]
+
+    assert [verdict and verdict.login for verdict in said] == [None, None, IN]
+
+
 def test_without_grace_a_lone_sign_is_believed_at_once() -> None:
     assert described(judge(facts(dom_out=BUTTON), 0, LoginRules(grace_s=0), is_last=False))[0] is OUT
 
