@@ -113,6 +113,7 @@ def staged(
     policy: Policy = POLICY,
     loops: Callable[[], Mapping[str, float]] | None = None,
     hints: Callable[[Core], HintReader] | None = None,
+    is_stopping: Callable[[], bool] = bool,
     **settings: Any,
 ) -> Iterator[Stage]:
     """Run a core and a server for it."""
@@ -120,7 +121,7 @@ def staged(
         server = HttpServer(
             HttpSettings(port=0, version="0.0.0", **settings), core.bus, core.clock, core.gate, core.deaths,
             loops=loops or (lambda: {"bus": core.clock.monotonic() - core.bus.last_beat}),
-            hints=hints(core) if hints else None, figures=core.figures,
+            is_stopping=is_stopping, hints=hints(core) if hints else None, figures=core.figures,
         )  # fmt: skip
         core.bus.add_publisher(server)
         server.start()
