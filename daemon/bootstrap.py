@@ -146,11 +146,7 @@ class _Composition:
         rules = self._rules(platform, media, vault, has_broker=broker.settings is not None)
         timer = ApschedulerTimer(on_jump=lambda: self._figures.count(Tally.CLOCK_JUMPS))
         pool: WorkerPool
-        store = SqlStore(
-            self._settings.database_url_text, rules.node, has_broker=broker.settings is not None,
-            redact=self._redactor.clean_known, figures=self._figures,
-        )  # fmt: skip
-        self._figures.watch(Look.WAL_BYTES, store.wal_bytes)
+        store = self._store(rules)
         bus = CoreBus(store, self._clock, timer, rules, self._app, lambda work: pool.put(work))
         tools = Tools(
             bus=bus, clock=self._clock, vault=vault, media=media, policy=rules.policy, stopping=self._stopping,
@@ -290,6 +286,14 @@ class _Composition:
             media=media, vault=vault, ids=self._ids, random=random.random, health=self._health, has_broker=has_broker,
             gate=self._gate, redact=self._redactor.clean_known, figures=self._figures,
         )  # fmt: skip
+
+    def _store(self, rules: Rules) -> SqlStore:
+        store = SqlStore(
+            self._settings.database_url_text, rules.node, has_broker=rules.has_broker,
+            redact=self._redactor.clean_known, figures=self._figures,
+        )  # fmt: skip
+        self._figures.watch(Look.WAL_BYTES, store.wal_bytes)
+        return store
 
     def _policy(self) -> Policy:
         return replace(
