@@ -1,5 +1,6 @@
 """What a webhook makes tokd do: ask the platform once, now. Never more than that."""
 
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from daemon.domain.account import Login
+from daemon.domain.errors import Fault, PlatformError
 from daemon.domain.hints import Hint, HintKind, HintOutcome
 from daemon.domain.platform import Endpoint, Rate, StatusAnswer, Verdict
 from daemon.domain.policy import Policy
@@ -17,6 +19,7 @@ from daemon.domain.reports import HintReceived
 from tests.core import Core
 from tests.fakes.platform import INBOX, PENDING, PUBLISHED
 from tests.fakes.values import a_post
+from tests.waiting import wait_until
 
 SLOW = Policy(status_delays_s=(3600,), chunk_delays_s=(0.001,), finished_steps=((86400, 3600),))
 PRIVATE = StatusAnswer(verdict=Verdict.PUBLISHED, raw="PUBLISH_COMPLETE")
@@ -75,6 +78,27 @@ def test_a_hint_changes_nothing_that_the_platform_does_not_say_itself(core: Core
 
     assert core.platform.count("status") == 1
     assert core.post(post.id).state is State.PROCESSING
+
+
+def test_a_hint_counts_while_an_older_read_is_under_way(core: Core) -> None:
+    post = sent(core)
+    gate = threading.Event()
+
+    def answer_late() -> None:
+        gate.wait(10)
+        raise PlatformError(Fault.TRANSIENT, "connect_failed", "no connection")
+
+    core.platform.next("status", answer_late)
+    core.bus.ask(HintReceived(hint()))
+    wait_until(lambda: core.platform.count("status") == 1)
+    core.platform.verdict = PUBLISHED
+
+    core.bus.ask(HintReceived(hint(sent_at=1_700_000_001)))
+
+    wait_until(lambda: core.post(post.id).state is State.PUBLISHED)
+    gate.set()
+    core.settle()
+    assert core.post(post.id).state is State.PUBLISHED
 
 
 @pytest.mark.parametrize("times", [2, 5])
