@@ -257,6 +257,13 @@ class TikTokSettings(Section):
     rate_init_per_min: Whole = Field(6, ge=1, le=600, description="init calls per minute and account.")
     rate_status_per_min: Whole = Field(30, ge=1, le=600, description="status calls per minute and account.")
 
+    webhook_max_age_s: Whole = Field(
+        300,
+        ge=1,
+        le=3 * _DAY_S,
+        description="Seconds by which the time in a webhook's signature may differ from this machine's clock.",
+    )
+
     @field_validator("api_base")
     @classmethod
     def _drop_slash(cls, value: str) -> str:

@@ -35,6 +35,7 @@ from daemon.app import EXIT_REFUSED, App, Step
 from daemon.bus import CoreBus
 from daemon.domain.commands import VERBS
 from daemon.domain.errors import AdapterFailed, StartRefused
+from daemon.domain.figures import Figures, Look, Tally
 from daemon.domain.ids import NodeName
 from daemon.domain.policy import Policy
 from daemon.domain.post import LateRule
@@ -112,6 +113,8 @@ class _Composition:
         self._stopping = stopping
         self._redactor = redactor
         self._say = say
+        self._figures = figures = Figures()
+        figures.watch(Look.REDACTIONS, lambda: redactor.redactions)
         self._clock = SystemClock()
         self._ids = RandomIds()
         self._boot = self._ids.boot()
@@ -141,16 +144,14 @@ class _Composition:
             raise
         vault = self._vault()
         rules = self._rules(platform, media, vault, has_broker=broker.settings is not None)
-        timer = ApschedulerTimer()
+        timer = ApschedulerTimer(on_jump=lambda: self._figures.count(Tally.CLOCK_JUMPS))
         pool: WorkerPool
-        store = SqlStore(
-            self._settings.database_url_text, rules.node, has_broker=broker.settings is not None,
-            redact=self._redactor.clean_known,
-        )  # fmt: skip
+        store = self._store(rules)
         bus = CoreBus(store, self._clock, timer, rules, self._app, lambda work: pool.put(work))
         tools = Tools(
             bus=bus, clock=self._clock, vault=vault, media=media, policy=rules.policy, stopping=self._stopping,
             tokens=TokenDesk(bus, vault, self._clock, rules.policy.refresh_margin_s, self._stopping),
+            figures=self._figures,
         )  # fmt: skip
         sessions = session_parts(self._settings, self._markers, self._clock, self._site)
         jobs = Jobs(tools=tools, platforms=rules.platforms, sessions=sessions.jobs(self._settings, tools))
@@ -167,7 +168,7 @@ class _Composition:
         self._parts["bus"] = lambda: {"ok": self._clock.monotonic() - bus.last_beat < 30}  # noqa: PLR2004
         if broker.settings is not None:
             self._add_gateway(broker.settings, bus)
-        serve_http = self._http(bus)
+        serve_http = self._http(bus, platform)
         self._add("profiles", sessions.start, lambda _s: None)
         self._add("recovery", lambda: bus.ask(DaemonStarted()), lambda _s: bus.ask(DaemonStopping()))
         self._add("control", control.start, lambda _s: control.stop())
@@ -249,7 +250,7 @@ class _Composition:
                 call_deadline_s=found.call_deadline_s, single_chunk_max=found.single_chunk_max,
                 chunk_size=found.chunk_size, file_size_max=found.file_size_max,
                 creator_per_minute=found.rate_creator_per_min, init_per_minute=found.rate_init_per_min,
-                status_per_minute=found.rate_status_per_min,
+                status_per_minute=found.rate_status_per_min, webhook_max_age_s=found.webhook_max_age_s,
             ),
             self._clock,
         )  # fmt: skip
@@ -283,8 +284,16 @@ class _Composition:
             node=NodeName(self._settings.daemon.node), boot=self._boot, version=self._version,
             started_at=self._started_at, policy=self._policy(), platforms={platform.name: platform},
             media=media, vault=vault, ids=self._ids, random=random.random, health=self._health, has_broker=has_broker,
-            gate=self._gate, redact=self._redactor.clean_known,
+            gate=self._gate, redact=self._redactor.clean_known, figures=self._figures,
         )  # fmt: skip
+
+    def _store(self, rules: Rules) -> SqlStore:
+        store = SqlStore(
+            self._settings.database_url_text, rules.node, has_broker=rules.has_broker,
+            redact=self._redactor.clean_known, figures=self._figures,
+        )  # fmt: skip
+        self._figures.watch(Look.WAL_BYTES, store.wal_bytes)
+        return store
 
     def _policy(self) -> Policy:
         return replace(
@@ -314,7 +323,7 @@ class _Composition:
 
         self._parts["mqtt"] = look
 
-    def _http(self, bus: CoreBus) -> Callable[[], None]:
+    def _http(self, bus: CoreBus, platform: TikTokUploader) -> Callable[[], None]:
         """Build the HTTP adapter where it has a port; return what adds its step, in its place."""
         if (port := self._settings.http.port) is None:
             return lambda: None
@@ -322,6 +331,7 @@ class _Composition:
 
         server = http_server(
             self._settings, port, self._version, bus, self._clock, self._gate, self._app,
+            hints=platform, figures=self._figures,
             loops=lambda: {"bus": self._clock.monotonic() - bus.last_beat}, is_stopping=self._stopping.is_set,
         )  # fmt: skip
         bus.add_publisher(server)

@@ -115,6 +115,13 @@ class CoreBus:
         self._queue.put(_Report(report, future))
         return self._wait(future)
 
+    def promise(self, report: object) -> "Future[Any]":
+        """Queue a report; the future has its handler's answer after the commit, or what it raised. Never blocks."""
+        future: Future[Any] = Future()
+        future.set_running_or_notify_cancel()  # whoever gives up waiting must not make the bus's answer an error
+        self._queue.put(_Report(report, future))
+        return future
+
     def read(self, query: Callable[[Unit], Any]) -> Any:
         """Run a query in the bus thread and return its result."""
         future: Future[Any] = Future()
@@ -194,6 +201,7 @@ class CoreBus:
                 batch.outgoing.extend(context.outgoing)
                 batch.works.extend(context.works)
                 batch.follow_ups.extend(context.follow_ups)
+                batch.tallies.extend(context.tallies)
                 next_wake = self._next_wake(context, batch)
                 _pass_failpoints(batch, "before_commit")
             _pass_failpoints(batch, "after_commit")
@@ -245,6 +253,8 @@ class CoreBus:
 
     def _after_commit(self, batch: Batch) -> None:
         self._intake.committed(batch)
+        for what, labels in batch.tallies:
+            self._rules.figures.count(what, *labels)
         self._publish(batch)
         for settle in batch.settles:
             settle()

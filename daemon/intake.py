@@ -11,6 +11,7 @@ from daemon.domain import replies
 from daemon.domain.commands import VERBS
 from daemon.domain.errors import Code, Rejected
 from daemon.domain.events import as_json
+from daemon.domain.figures import Tally
 from daemon.domain.wire import Request
 from daemon.domain.work import Work
 from daemon.handlers.context import Accepted, Context, Deferred, Rules
@@ -30,6 +31,7 @@ class Batch:
     results: list[tuple["Future[Any]", Any]] = field(default_factory=list)
     works: list[Work] = field(default_factory=list)
     follow_ups: list[object] = field(default_factory=list)
+    tallies: list[tuple[Tally, tuple[str, ...]]] = field(default_factory=list)
     waiting: list[tuple[int, Answer]] = field(default_factory=list)
     done_rows: list[int] = field(default_factory=list)
     has_commands: bool = False
@@ -146,6 +148,7 @@ class Intake:
                 f"id {request.id} was used for another command; a new order needs a new id",
                 field="id",
             )
+        context.count(Tally.REPEATS)
         reply = stored.reply or self.reply(stored.id, stored.verb, context.now, {"status": "accepted"})
         self._answer(request, reply | {"replayed": True}, None, context, batch)
         if stored.reply is None and request.answer is not None:

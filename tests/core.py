@@ -27,6 +27,7 @@ from adapters.tokens import TokenGate
 from daemon.bus import CoreBus
 from daemon.domain.account import Account
 from daemon.domain.events import as_json
+from daemon.domain.figures import Figures
 from daemon.domain.ids import AccountName, NodeName, PostId
 from daemon.domain.policy import Policy
 from daemon.domain.post import Attempt, Post
@@ -187,6 +188,7 @@ class Core:
         self.pictures = FakePictures()
         self.timer = ManualTimer()
         self.publisher = FakePublisher()
+        self.figures = Figures()
         self.gate = TokenGate(folder / "secrets" / "jwt.key")
         self.deaths = Deaths()
         self.has_broker = has_broker
@@ -216,8 +218,9 @@ class Core:
             node=self.node, boot=self.ids.boot(), version="0.0.0", started_at=self.clock.now(),
             policy=self.policy, platforms={"tiktok": self.platform}, media=self.media, vault=self.vault,
             ids=self.ids, random=self._random, health=dict, has_broker=self.has_broker, gate=self.gate,
+            figures=self.figures,
         )  # fmt: skip
-        store = SqlStore(self.url, self.node, has_broker=self.has_broker)
+        store = SqlStore(self.url, self.node, has_broker=self.has_broker, figures=self.figures)
         self.bus = WatchedBus(store, self.clock, self.timer, rules, self.deaths, self._start_work)
         self.bus.watch(self.business)
         if self.has_broker:
@@ -225,7 +228,7 @@ class Core:
         tokens = TokenDesk(self.bus, self.vault, self.clock, self.policy.refresh_margin_s, self.stopping)
         tools = Tools(
             bus=self.bus, clock=self.clock, vault=self.vault, media=self.media, tokens=tokens,
-            policy=self.policy, stopping=self.stopping,
+            policy=self.policy, stopping=self.stopping, figures=self.figures,
         )  # fmt: skip
         self.live = LiveSessions()
         sessions = SessionJobs(

@@ -89,7 +89,7 @@ def error_answer(
     status = status or STATUSES[code]
     more = dict(headers or {})
     if status == 401:  # noqa: PLR2004
-        more["WWW-Authenticate"] = "Bearer"
+        more.setdefault("WWW-Authenticate", "Bearer")
     if error.get("retry_after_s") is not None:
         more["Retry-After"] = str(error["retry_after_s"])
     elif status == 503:  # noqa: PLR2004

@@ -117,7 +117,7 @@ def describe(app: FastAPI, version: str) -> dict[str, Any]:
 def _complete(path: str, operation: dict[str, Any]) -> None:
     tags = operation.pop("tags", [])
     codes = [*_COMMON]
-    if "requestBody" in operation:
+    if "requestBody" in operation and OPEN not in tags:
         codes += _WITH_BODY
         operation.setdefault("parameters", []).append(_KEY)
     if OPEN not in tags:

@@ -12,6 +12,8 @@ from adapters.http.hub import Hub
 from adapters.http.metrics import Metrics
 from adapters.http.settings import HttpSettings
 from daemon.domain.access import Claims
+from daemon.domain.figures import Figures
+from daemon.ports import HintReader
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,8 @@ class Parts:
     metrics: Metrics
     loops: Callable[[], Mapping[str, float]]  # seconds since each essential loop has last turned
     is_stopping: Callable[[], bool]
+    hints: HintReader | None  # None: nothing takes webhooks here
+    figures: Figures
 
 
 def parts_of(request: Request) -> Parts:

@@ -24,7 +24,7 @@ async def read_body(request: Request, model: type[Command]) -> dict[str, Any]:
     Raises Rejected: bad_json, too_large, unknown_field, bad_field; expired where it does not come in time.
     Raises Refused(415) for a body that does not call itself JSON.
     """
-    raw = await _bytes(request)
+    raw = await read_bytes(request)
     if raw:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "application/json":
@@ -63,7 +63,8 @@ def _name(request: Request) -> str:
     return f"{request.method} {request.url.path}"
 
 
-async def _bytes(request: Request) -> bytes:
+async def read_bytes(request: Request) -> bytes:
+    """Return the body as it came. Raises Rejected: too_large; expired where it does not come in time."""
     settings = parts_of(request).settings
     raw = bytearray()
     try:

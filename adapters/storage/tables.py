@@ -83,6 +83,7 @@ class PostRow(Row, table=True):
         _index("post_state", "state", "created_at", "id"),
         _index("post_account", "account", "created_at", "id"),
         _index("post_file", "account", "sha256"),
+        _index("post_publish", "publish_id", where="publish_id IS NOT NULL"),
         _index("post_retained", "finished_at", where="retained = 1 AND finished_at IS NOT NULL"),
         {"sqlite_strict": True},
     )
@@ -271,6 +272,16 @@ class TokenRow(Row, table=True):
     issued_at: int = _int()
     expires_at: int = _int()
     revoked_at: int | None = _int(nullable=True)
+
+
+class HintRow(Row, table=True):
+    """Webhooks that have come: a repeat of one does nothing, whichever node it comes to."""
+
+    __tablename__ = "webhook"
+    __table_args__ = (_index("webhook_age", "received_at"), {"sqlite_strict": True})
+
+    key: str = _key()
+    received_at: int = _int()
 
 
 class SightingRow(Row, table=True):

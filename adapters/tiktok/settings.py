@@ -28,6 +28,7 @@ class TikTokSettings:
     creator_per_minute: int = 20  # CI
     init_per_minute: int = 6  # DP, UP, PH
     status_per_minute: int = 30  # ST
+    webhook_max_age_s: float = 300.0  # ours: the age of a repeat is not documented (WV)
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.api_base)

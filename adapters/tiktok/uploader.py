@@ -10,8 +10,10 @@ from adapters.tiktok.posting import PostingApi
 from adapters.tiktok.settings import TikTokSettings
 from adapters.tiktok.transport import Transport
 from adapters.tiktok.upload import ChunkSender
+from adapters.tiktok.webhooks import Webhooks
 from daemon.domain.account import Creator, Tokens
 from daemon.domain.errors import Problem
+from daemon.domain.hints import Hint
 from daemon.domain.media import MediaFacts, MediaLimits
 from daemon.domain.platform import (
     ChunkAnswer,
@@ -40,6 +42,7 @@ class TikTokUploader:
         self._posting = PostingApi(settings, transport, clock)
         self._chunks = ChunkSender(settings, transport, clock)
         self._oauth = OAuth(settings, transport, clock)
+        self._webhooks = Webhooks(settings, clock)
         self.limits: MediaLimits = rules.LIMITS
         self.rates: dict[Endpoint, Rate] = {
             Endpoint.CREATOR: Rate(settings.creator_per_minute, _WINDOW_S),
@@ -115,6 +118,10 @@ class TikTokUploader:
     def authorize_url(self, state: str, scopes: Sequence[str], challenge: str | None) -> str:
         """Return the page on which a creator agrees. Pure."""
         return self._oauth.authorize_url(state, scopes, challenge)
+
+    def read_hint(self, signatures: Sequence[str], body: bytes) -> Hint:
+        """Return what a webhook of TikTok's says (ports.HintReader)."""
+        return self._webhooks.read(signatures, body)
 
     def post_url(self, username: str, public_id: str, kind: Kind) -> str:
         """Return the public address of a post."""

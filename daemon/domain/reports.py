@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from daemon.domain.account import Account, Creator
 from daemon.domain.errors import PlatformError, Problem, Rejected
+from daemon.domain.hints import Hint
 from daemon.domain.ids import AccountName, NodeName, PostId, SessionId
 from daemon.domain.login import Verdict
 from daemon.domain.media import MediaFacts
@@ -172,6 +173,20 @@ class StatusRead:
     fence: int
     answer: StatusAnswer | None
     error: PlatformError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HintReceived:
+    """A platform's webhook, its signature checked. The answer is a HintOutcome."""
+
+    hint: Hint
+
+
+@dataclass(frozen=True, slots=True)
+class FiguresWanted:
+    """Somebody wants the numbers that the ledger knows. The answer is a Standing."""
+
+    with_successes: bool = False  # when each account has last got a post out, too
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,9 +44,13 @@ class Withdraw:
 
 @dataclass(frozen=True, slots=True)
 class RefreshAccount:
-    """Renew the tokens ahead of time, and read what the creator may do."""
+    """Renew the tokens ahead of time, and read what the creator may do.
+
+    `is_doubted`: try the access token whatever the account may do, to learn whether it still works.
+    """
 
     account: AccountName
+    is_doubted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from daemon.domain.access import may_touch
 from daemon.domain.account import Account, Login
 from daemon.domain.errors import Code, Rejected
 from daemon.domain.events import Event, EventType, as_json
+from daemon.domain.figures import Figures, Tally
 from daemon.domain.ids import AccountName, NodeName, PostId
 from daemon.domain.policy import Policy
 from daemon.domain.post import Post
@@ -40,6 +41,7 @@ class Rules:
     has_broker: bool
     gate: Gate | None = None
     redact: Callable[[str], str] = str  # takes known secrets out of what leaves the core
+    figures: Figures = field(default_factory=Figures)
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ class Context:
     answers: list[tuple[StoredCommand, dict[str, Any]]] = field(default_factory=list)
     questions: list[tuple[Request, dict[str, Any]]] = field(default_factory=list)  # answered, not stored
     follow_ups: list[object] = field(default_factory=list)  # reports to the bus itself
+    tallies: list[tuple[Tally, tuple[str, ...]]] = field(default_factory=list)
     rings_at: datetime | None = None  # the clock must ring then, too
     wants_clock: bool = False  # something may have become due
 
@@ -167,6 +170,10 @@ class Context:
         seen = [found for found in self.unit.sightings().values() if found.account == account.name]
         newest = max(seen, key=lambda found: found.seen_at, default=None)
         return account_view(account, self.now, newest)
+
+    def count(self, what: Tally, *labels: str) -> None:
+        """Count this once it is committed."""
+        self.tallies.append((what, labels))
 
     def start(self, work: Work) -> None:
         """Start work after the commit."""

@@ -8,6 +8,7 @@ from daemon.domain.ids import PostId
 from daemon.domain.reports import RetainedSetDue, SweepDue
 from daemon.domain.work import RefreshAccount, SweepSessions
 from daemon.handlers.context import Context
+from daemon.handlers.hint_received import KEEP
 from daemon.handlers.retained_set_due import REST_FLAG
 
 PAGE = 200
@@ -21,6 +22,7 @@ def handle(report: SweepDue, context: Context) -> None:  # noqa: ARG001 - it say
     context.unit.drop_outbox(old)
     context.unit.drop_sessions(old)
     context.unit.drop_tokens(old)
+    context.unit.drop_hints(now - KEEP)
     context.start(SweepSessions())
     context.unit.drop_calls(now - timedelta(hours=1))
     for post in context.unit.finished_retained(now - timedelta(seconds=policy.state_keep_s), PAGE):

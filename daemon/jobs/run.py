@@ -141,7 +141,7 @@ class Jobs:
             return
         try:
             self.tools.tokens.refresh_ahead(platform, name)
-            if platform.scope_for(Mode.DIRECT) not in account.scopes:
+            if platform.scope_for(Mode.DIRECT) not in account.scopes and not work.is_doubted:
                 return
             self.tools.bus.ask(CreatorRead(name, self.tools.tokens.call(platform, name, platform.creator)))
         except PlatformError as error:

@@ -1,6 +1,7 @@
 """What the core needs of the world. Each Protocol says what is promised and which of our errors are raised."""
 
 from daemon.ports.access import Gate
+from daemon.ports.hints import HintReader
 from daemon.ports.ledger import Outgoing, Publisher, Store, StoredCommand, Unit
 from daemon.ports.platforms import MediaProbe, OpenMedia, PlatformUploader, Vault
 from daemon.ports.runtime import Bus, Clock, Ids, Supervisor, Timer
@@ -11,6 +12,7 @@ __all__ = [
     "Bus",
     "Clock",
     "Gate",
+    "HintReader",
     "Ids",
     "MediaProbe",
     "OpenBrowser",

@@ -83,6 +83,9 @@ class Unit(Protocol):
     def open_commands(self) -> list[StoredCommand]:
         """Return the commands of this node that have no final reply."""
 
+    def count_open_commands(self) -> int:
+        """Return how many commands of this node have no final reply."""
+
     def drop_commands(self, before: datetime) -> int:
         """Forget finished commands received before `before`; return how many."""
 
@@ -91,6 +94,9 @@ class Unit(Protocol):
 
     def posts_named(self, post_ids: Sequence[PostId]) -> dict[PostId, Post]:
         """Return those of these posts that exist."""
+
+    def posts_sent_as(self, publish_id: str) -> list[Post]:
+        """Return the posts whose latest attempt the platform knows by this id."""
 
     def posts(
         self, state: State | None, account: AccountName | None, cursor: str | None, limit: int
@@ -142,6 +148,12 @@ class Unit(Protocol):
 
     def count_posts(self) -> dict[str, int]:
         """Return how many posts stand in each state."""
+
+    def oldest_due(self, now: datetime) -> datetime | None:
+        """Return since when the oldest post has waited that is due and has not begun."""
+
+    def last_successes(self) -> dict[AccountName, datetime]:
+        """Return when each account has last got a post out. Reads every post that did."""
 
     def duplicates(self, account: AccountName, sha256: str, since: datetime) -> list[PostId]:
         """Return posts of this account with the same file that are open or have been published since."""
@@ -228,6 +240,12 @@ class Unit(Protocol):
     def drop_calls(self, before: datetime) -> None:
         """Forget calls that no window can reach any more."""
 
+    def add_hint(self, key: str, now: datetime) -> bool:
+        """Remember a hint; return False where any node has had it before."""
+
+    def drop_hints(self, before: datetime) -> None:
+        """Forget hints that came before `before`."""
+
     def flag(self, name: str) -> str | None:
         """Return a flag of this node."""
 
@@ -252,6 +270,9 @@ class Unit(Protocol):
 
     def count_unsent(self) -> int:
         """Return how many rows wait."""
+
+    def oldest_unsent(self) -> datetime | None:
+        """Return when the first of the waiting rows was written."""
 
     def events_after(self, sequence: int, limit: int) -> list[dict[str, Any]]:
         """Return this node's events after the number, as CloudEvents."""

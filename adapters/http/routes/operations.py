@@ -11,6 +11,7 @@ from adapters.http.reading import read_query
 from adapters.http.stream import EventStream, open_stream
 from daemon.domain.errors import Code, Rejected
 from daemon.domain.ids import SELF_ACTOR
+from daemon.domain.reports import FiguresWanted
 
 router = APIRouter()
 
@@ -57,11 +58,9 @@ async def metrics(request: Request) -> Response:
     if parts.settings.metrics_need_token:
         parts.guard.check(request.headers.getlist("authorization"))
     read_query(request, NoQuery)
-    ask = parts.door.result
-    health = await ask(SELF_ACTOR, "system/health", {}, within_s=5)
-    sessions = await ask(SELF_ACTOR, "session/list", {"limit": 200}, within_s=5)
-    accounts = await ask(SELF_ACTOR, "account/list", {}, within_s=5)
-    page = parts.metrics.page(health, sessions["sessions"], accounts["accounts"], parts.loops())
+    wanted = FiguresWanted(with_successes=not parts.metrics.knows_successes)
+    standing = await parts.door.tell(wanted, within_s=5)
+    page = parts.metrics.page(standing, parts.loops())
     return Response(page, headers={"Content-Type": CONTENT_TYPE})
 
 
