@@ -35,6 +35,7 @@ from daemon.app import EXIT_REFUSED, App, Step
 from daemon.bus import CoreBus
 from daemon.domain.commands import VERBS
 from daemon.domain.errors import AdapterFailed, StartRefused
+from daemon.domain.gates import Gates
 from daemon.domain.ids import NodeName
 from daemon.domain.policy import Policy
 from daemon.domain.post import LateRule
@@ -283,7 +284,7 @@ class _Composition:
             node=NodeName(self._settings.daemon.node), boot=self._boot, version=self._version,
             started_at=self._started_at, policy=self._policy(), platforms={platform.name: platform},
             media=media, vault=vault, ids=self._ids, random=random.random, health=self._health, has_broker=has_broker,
-            gate=self._gate, redact=self._redactor.clean_known,
+            gates=gates_of(self._settings), gate=self._gate, redact=self._redactor.clean_known,
         )  # fmt: skip
 
     def _policy(self) -> Policy:
@@ -310,7 +311,7 @@ class _Composition:
 
         def look() -> dict[str, Any]:
             status = gateway.status()
-            return {"ok": bool(status.get("connected")), **status}
+            return {"ok": bool(status.get("connected")) and status.get("self_test") is not False, **status}
 
         self._parts["mqtt"] = look
 
@@ -373,3 +374,12 @@ def policy_of(settings: Settings) -> Policy:
         lease_s=posts.lease_s,
         refresh_margin_s=settings.tiktok.refresh_margin_s,
     )
+
+
+def gates_of(settings: Settings) -> Gates:
+    """Return who may send which commands, and how many."""
+    access = settings.access
+    return Gates(
+        allow=access.allow, guarded=access.guarded, grants=access.grants_by_actor, rate_per_s=access.rate_per_s,
+        burst=access.burst, open_max=access.open_max,
+    )  # fmt: skip

@@ -33,6 +33,7 @@ SESSION = Row.metadata.tables["session"]
 TASK = Row.metadata.tables["task"]
 TOKEN = Row.metadata.tables["token"]
 SIGHTING = Row.metadata.tables["sighting"]
+AUDIT = Row.metadata.tables["audit"]
 
 HAND = sorted(state.value for state in IN_HAND)
 FOLLOWED = [

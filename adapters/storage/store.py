@@ -13,6 +13,7 @@ from sqlalchemy.exc import DatabaseError, DBAPIError
 
 from adapters.storage.migrate import migrate, refuse_newer, revision_of_file
 from adapters.storage.unit import SqlUnit
+from daemon.domain.audit import Tail
 from daemon.domain.errors import StartRefused, StorageFailed, StorageFull
 from daemon.domain.ids import NodeName
 
@@ -32,6 +33,7 @@ class SqlStore:
         self._has_broker = has_broker
         self._redact = redact
         self._sequence: int | None = None
+        self._trail: Tail | None = None
         self._engine: Engine | None = None
         self._connection: Connection | None = None
 
@@ -71,9 +73,11 @@ class SqlStore:
                     self._sequence,
                     has_reader=self._has_broker,
                     redact=self._redact,
+                    trail=self._trail,
                 )
                 yield unit
-            self._sequence = unit.sequence  # only this node counts its events
+            # only this node counts its events and adds to its trail
+            self._sequence, self._trail = unit.sequence, unit.trail
         except DBAPIError as error:
             self._translate(error)
             raise

@@ -29,6 +29,7 @@ from tests.integration.mqtt_stage import (
 )
 
 AVAILABILITY = f"{BASE}/availability"
+FENCE = f"{BASE}/cmd/_self/fence"
 both_protocols = pytest.mark.parametrize("protocol", ["5", "3.1.1"])
 
 
@@ -161,7 +162,7 @@ def test_what_is_known_goes_out_between_info_and_online(broker: Broker, bus: Fak
         listener.wait_for(AVAILABILITY, b"online")
 
         topics = [topic for topic, _ in listener.heard()]
-        assert topics == [f"{BASE}/info", f"{BASE}/state/daemon", AVAILABILITY]
+        assert topics == [FENCE, f"{BASE}/info", f"{BASE}/state/daemon", AVAILABILITY]
 
 
 def test_states_that_the_join_makes_go_out_before_online(broker: Broker, bus: FakeBus) -> None:
@@ -173,7 +174,7 @@ def test_states_that_the_join_makes_go_out_before_online(broker: Broker, bus: Fa
         listener.wait_for(AVAILABILITY, b"online")
 
         topics = [topic for topic, _ in listener.heard()]
-        assert topics == [f"{BASE}/info", f"{BASE}/state/daemon", AVAILABILITY]
+        assert topics == [FENCE, f"{BASE}/info", f"{BASE}/state/daemon", AVAILABILITY]
 
 
 def test_the_bus_is_told_that_there_was_no_session(broker: Broker, bus: FakeBus) -> None:
