@@ -287,7 +287,9 @@ class Network:
         if link is None:
             self._mailbox.wait(None, 0, self._next_time(now) - now)
             return
-        timeout = 0.0 if link.has_buffered_input() else self._next_time(now) - now
+        # A connection may be over before it has begun: a broker refuses a certificate after the handshake.
+        is_pressing = link.has_buffered_input() or link.socket() is None
+        timeout = 0.0 if is_pressing else self._next_time(now) - now
         ready = self._mailbox.wait(link.socket(), link.events(), timeout)
         if ready & select.POLLOUT:
             link.write()
