@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from config.access_section import AccessSettings
 from config.http_section import HttpSettings
 from config.sections import (
     DaemonSettings,
@@ -24,6 +25,7 @@ from config.sections import (
 from config.session_section import SessionSettings
 
 __all__ = [
+    "AccessSettings",
     "BrokerSettings",
     "ControlSettings",
     "DaemonSettings",
@@ -171,6 +173,7 @@ class Settings(BaseSettings):
     secrets: SecretsSettings = Field(SecretsSettings(), description="The keys that protect tokens at rest.")
     control: ControlSettings = Field(ControlSettings(), description="The door for the command line.")
     http: HttpSettings = Field(HttpSettings(), description="The HTTP adapter: off unless it has a port.")
+    access: AccessSettings = Field(AccessSettings(), description="Who may send which commands, and how many.")
     broker: BrokerSettings = Field(
         BrokerSettings(), description="The broker `tokd run --with-broker` starts."
     )

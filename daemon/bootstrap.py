@@ -38,7 +38,6 @@ from daemon.domain.errors import AdapterFailed, StartRefused
 from daemon.domain.figures import Figures, Look, Tally
 from daemon.domain.ids import NodeName
 from daemon.domain.policy import Policy
-from daemon.domain.post import LateRule
 from daemon.domain.reports import ClockTicked, DaemonStarted, DaemonStopping, SweepDue
 from daemon.domain.wire import MAX_BYTES
 from daemon.handlers.context import Rules
@@ -46,6 +45,7 @@ from daemon.handlers.ping import PROTOCOL
 from daemon.jobs.run import Jobs
 from daemon.jobs.tokens import TokenDesk
 from daemon.jobs.tools import Tools
+from daemon.policy_parts import gates_of, policy_of
 from daemon.session_parts import session_parts, session_policy
 from daemon.worker import WorkerPool
 
@@ -284,7 +284,7 @@ class _Composition:
             node=NodeName(self._settings.daemon.node), boot=self._boot, version=self._version,
             started_at=self._started_at, policy=self._policy(), platforms={platform.name: platform},
             media=media, vault=vault, ids=self._ids, random=random.random, health=self._health, has_broker=has_broker,
-            gate=self._gate, redact=self._redactor.clean_known, figures=self._figures,
+            gates=gates_of(self._settings), gate=self._gate, redact=self._redactor.clean_known, figures=self._figures,
         )  # fmt: skip
 
     def _store(self, rules: Rules) -> SqlStore:
@@ -319,7 +319,7 @@ class _Composition:
 
         def look() -> dict[str, Any]:
             status = gateway.status()
-            return {"ok": bool(status.get("connected")), **status}
+            return {"ok": bool(status.get("connected")) and status.get("self_test") is not False, **status}
 
         self._parts["mqtt"] = look
 
@@ -364,22 +364,3 @@ class _Composition:
             prefix=self._settings.mqtt.prefix,
             node=self._settings.daemon.node,
         )
-
-
-def policy_of(settings: Settings) -> Policy:
-    """Return the house rules that the settings say."""
-    posts = settings.posts
-    return Policy(
-        late_rule=LateRule(posts.late_policy),
-        late_after_s=int(posts.late_after_s),
-        retry_delays_s=posts.retry_delays_s,
-        remote_retry_delays_s=posts.remote_retry_delays_s,
-        status_delays_s=posts.status_delays_s,
-        uncertain_after_s=posts.uncertain_after_s,
-        uncertain_steps=posts.uncertain_steps,
-        cap_hold_s=posts.cap_hold_s,
-        duplicate_window_s=posts.duplicate_window_s,
-        keep_s=posts.keep_days * 86400,
-        lease_s=posts.lease_s,
-        refresh_margin_s=settings.tiktok.refresh_margin_s,
-    )

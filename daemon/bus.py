@@ -17,12 +17,14 @@ from typing import Any
 from daemon import failpoints
 from daemon.domain.errors import Code, Rejected, StaleAttempt, StorageFailed, StorageFull
 from daemon.domain.ids import NodeName, PostId, TaskId
-from daemon.domain.reports import ClockTicked
+from daemon.domain.replies import refused
+from daemon.domain.reports import ClockTicked, CommandUndone
 from daemon.domain.wire import Request
 from daemon.domain.work import Deliver, InspectMedia, Withdraw, Work
+from daemon.handlers.auditing import is_worth_noting
 from daemon.handlers.context import Context, Rules
 from daemon.handlers.registry import REPORTS
-from daemon.intake import Batch, Intake, RolledBack, Tried, direct_reply, refused
+from daemon.intake import Batch, Intake, RolledBack, Tried, direct_reply
 from daemon.ports import Clock, Publisher, Store, StoredCommand, Supervisor, Timer, Unit
 from daemon.worker import supervised_thread
 
@@ -302,6 +304,8 @@ class CoreBus:
             refusal = Rejected(
                 Code.INTERNAL, "tokd failed on this command; its log says more", retryable=True
             )
+        if not isinstance(error, StorageFull) and is_worth_noting(request, refusal.code):
+            self.tell(CommandUndone(request, refusal))
         self._answer_undone(request, refused(refusal))
 
     def _answer_undone(self, request: Request, body: Mapping[str, Any]) -> None:
@@ -318,7 +322,9 @@ class CoreBus:
     def _restart_commands(self) -> None:
         """Go on with the commands that were accepted before a crash and never answered."""
         with self._store.transaction() as unit:
-            works = [work for stored in unit.open_commands() if (work := _work_of(stored, unit)) is not None]
+            found = unit.open_commands()
+            works = [work for stored in found if (work := _work_of(stored, unit)) is not None]
+        self._intake.resumed(found)
         for work in works:
             self._start_work(work)
 

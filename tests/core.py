@@ -18,6 +18,7 @@ holds (`core.platform.next("init", gate.wait)`) keeps the core from settling: us
 import threading
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
@@ -28,6 +29,7 @@ from daemon.bus import CoreBus
 from daemon.domain.account import Account
 from daemon.domain.events import as_json
 from daemon.domain.figures import Figures
+from daemon.domain.gates import Gates
 from daemon.domain.ids import AccountName, NodeName, PostId
 from daemon.domain.policy import Policy
 from daemon.domain.post import Attempt, Post
@@ -49,6 +51,7 @@ from tests.fakes.publisher import FakePublisher
 from tests.fakes.vault import FakeVault
 
 DEADLINE_S = 20.0
+GATES = Gates(burst=1_000_000)  # virtual time refills no bucket
 POLICY = Policy(chunk_delays_s=(0.001, 0.001, 0.001))  # these waits are in real time
 
 
@@ -174,6 +177,7 @@ class Core:
         vault: FakeVault | None = None,
         ids: CountedIds | None = None,
         random: Callable[[], float] = lambda: 1.0,
+        gates: Gates = GATES,
     ) -> None:
         self.url = url or f"sqlite:///{folder / 'tokd.db'}"
         self.node = NodeName(node)
@@ -193,6 +197,7 @@ class Core:
         self.deaths = Deaths()
         self.has_broker = has_broker
         self._random = random
+        self._gates = gates
         self._workers = workers
         self._link = link
         self._is_running = False
@@ -219,6 +224,7 @@ class Core:
             policy=self.policy, platforms={"tiktok": self.platform}, media=self.media, vault=self.vault,
             ids=self.ids, random=self._random, health=dict, has_broker=self.has_broker, gate=self.gate,
             figures=self.figures,
+            gates=self._gates,
         )  # fmt: skip
         store = SqlStore(self.url, self.node, has_broker=self.has_broker, figures=self.figures)
         self.bus = WatchedBus(store, self.clock, self.timer, rules, self.deaths, self._start_work)
@@ -323,7 +329,7 @@ class Core:
 
     def submit(
         self, verb: str, args: object = None, *, id: str | None = None, actor: str = "me",  # noqa: A002
-        is_local: bool = False, **envelope: Any,
+        is_local: bool = False, transport: str = "test", is_backlog: bool = False, **envelope: Any,
     ) -> Call:  # fmt: skip
         """Send a command; `id=None` invents one, `id=""` sends none."""
         call = Call()
@@ -332,10 +338,10 @@ class Core:
             id = f"c-{self._names}"  # noqa: A001
         body = ({"id": id} if id else {}) | {"args": args or {}} | envelope
         request, _ = read_request(
-            actor=actor, verb=verb, raw=as_json(body).encode(), transport="test", received_at=self.clock.now(),
+            actor=actor, verb=verb, raw=as_json(body).encode(), transport=transport, received_at=self.clock.now(),
             is_local=is_local, settle=call._settle, answer=call._answer,
         )  # fmt: skip
-        self.bus.submit(request)
+        self.bus.submit(replace(request, is_backlog=is_backlog))
         return call
 
     def send(self, verb: str, args: object = None, **more: Any) -> dict[str, Any]:

@@ -46,6 +46,11 @@ class Topics:
         return f"{self.base}/info"
 
     @property
+    def fence(self) -> str:
+        """Return the topic of the marker that tells what was sent while we were away from what comes now."""
+        return f"{self.base}/cmd/{SELF_ACTOR}/fence"
+
+    @property
     def commands(self) -> str:
         """Return the filter of all commands."""
         return f"{self.base}/cmd/#"

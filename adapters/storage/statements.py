@@ -34,6 +34,7 @@ TASK = Row.metadata.tables["task"]
 TOKEN = Row.metadata.tables["token"]
 SIGHTING = Row.metadata.tables["sighting"]
 WEBHOOK = Row.metadata.tables["webhook"]
+AUDIT = Row.metadata.tables["audit"]
 
 HAND = sorted(state.value for state in IN_HAND)
 FOLLOWED = [

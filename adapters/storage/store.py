@@ -14,6 +14,7 @@ from sqlalchemy.exc import DatabaseError, DBAPIError
 
 from adapters.storage.migrate import migrate, refuse_newer, revision_of_file
 from adapters.storage.unit import SqlUnit
+from daemon.domain.audit import Tail
 from daemon.domain.errors import StartRefused, StorageFailed, StorageFull
 from daemon.domain.figures import Figures, Tally, Timing
 from daemon.domain.ids import NodeName
@@ -36,6 +37,7 @@ class SqlStore:
         self._redact = redact
         self._figures = figures or Figures()
         self._sequence: int | None = None
+        self._trail: Tail | None = None
         self._engine: Engine | None = None
         self._connection: Connection | None = None
 
@@ -75,11 +77,13 @@ class SqlStore:
                     self._sequence,
                     has_reader=self._has_broker,
                     redact=self._redact,
+                    trail=self._trail,
                 )
                 yield unit
                 changes, begun = unit.changes_made(), perf_counter()
             took = perf_counter() - begun
-            self._sequence = unit.sequence  # only this node counts its events
+            # only this node counts its events and adds to its trail
+            self._sequence, self._trail = unit.sequence, unit.trail
             if changes:  # what only reads has nothing to wait for
                 self._figures.observe(Timing.COMMIT, took)
             for move in unit.moves:

@@ -293,3 +293,22 @@ class SightingRow(Row, table=True):
     node: str = _key()
     profile: str = _key()
     body: str = _text()
+
+
+class AuditRow(Row, table=True):
+    """What was ordered on a node, by whom, and what came of it. Triggers refuse to change or remove a row."""
+
+    __tablename__ = "audit"
+    __table_args__ = ({"sqlite_strict": True},)
+
+    node: str = _key()
+    number: int = Field(primary_key=True, sa_type=Int)
+    at: int = _int()
+    transport: str = _text()
+    actor: str = _text()
+    verb: str = _text()
+    command_id: str | None = _text(nullable=True)
+    body_hash: str = _text()
+    status: str = _text()
+    code: str | None = _text(nullable=True)
+    digest: str = _text()

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, delete, func, insert, or_, select, update
 
 from adapters.storage import rows
+from adapters.storage.audit import AuditMixin
 from adapters.storage.hints import HintsMixin
 from adapters.storage.posts import PostsMixin
 from adapters.storage.sessions import SessionsMixin
@@ -31,6 +32,7 @@ from adapters.storage.statements import (
 from adapters.storage.tasks import TasksMixin
 from adapters.storage.tokens import TokensMixin
 from daemon.domain.account import Account
+from daemon.domain.audit import Tail
 from daemon.domain.errors import StaleAttempt, TokdError
 from daemon.domain.events import Event, as_cloudevent, as_json
 from daemon.domain.ids import AccountName, Actor, NodeName, PostId
@@ -39,14 +41,15 @@ from daemon.domain.wire import Request
 from daemon.ports import Outgoing, StoredCommand
 
 
-class SqlUnit(PostsMixin, TasksMixin, SessionsMixin, TokensMixin, HintsMixin):
+class SqlUnit(PostsMixin, TasksMixin, SessionsMixin, TokensMixin, HintsMixin, AuditMixin):
     """A Unit over one SQLAlchemy connection with an open transaction."""
 
     def __init__(
         self, connection: Connection, node: NodeName, last_sequence: int | None = None, *, has_reader: bool = True,
-        redact: Callable[[str], str] = str,
+        redact: Callable[[str], str] = str, trail: Tail | None = None,
     ) -> None:  # fmt: skip
         self.sequence = last_sequence  # this node's latest event; None: not known yet
+        self.trail = trail
         self._flags: dict[str, str | None] = {}
         self._db = connection
         self._node = node

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from daemon.cli import (
+    access,
     accounts,
     configuration,
     doctor,
@@ -56,6 +57,7 @@ sessions.register(app)
 profiles.register(app)
 system.register(app)
 tokens.register(app)
+access.register(app)
 watching.register(app)
 configuration.register(app)
 doctor.register(app)

@@ -8,6 +8,7 @@ from pydantic import AliasChoices, Field, SecretStr, StringConstraints, field_va
 from daemon.domain.command import AccountArg, Address, Command, Hashtag, PostArg, ProfileArg, SessionArg
 from daemon.domain.post import Kind, LateRule, Mode, State
 from daemon.domain.task_commands import ListTasks, PostTask, ShowTask, SubmitTask, UpdateTask
+from daemon.domain.times import NOW_WORD
 
 TokenArg = Annotated[str, StringConstraints(pattern=r"^k_[0-9a-f]{16}$")]
 UserArg = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}$")]
@@ -62,6 +63,11 @@ class SchedulePost(Command):
     consent_by: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = None
 
     @property
+    def acts_at_once(self) -> bool:
+        """Whether it is to go out now."""
+        return self.at == NOW_WORD
+
+    @property
     def kind(self) -> Kind:
         """Return what is posted."""
         return Kind.PHOTO if self.photos is not None else Kind.VIDEO
@@ -87,6 +93,11 @@ class PublishPostNow(Command):
 
     post: PostArg | None = None
     account: AccountArg | None = None
+
+    @property
+    def acts_at_once(self) -> bool:
+        """Always."""
+        return True
 
 
 class ShowPost(Command):
@@ -148,6 +159,11 @@ class OpenSession(Command):
     headless: bool | None = None
     require_login: bool | None = None
 
+    @property
+    def acts_at_once(self) -> bool:
+        """Always: a window that opens hours later surprises."""
+        return True
+
 
 class CloseSession(Command):
     """Close a session, or `all` of them. With one session open, none need be named."""
@@ -200,6 +216,11 @@ class LoginProfile(Command):
     url: Address | None = None
     timeout_seconds: int | None = Field(default=None, ge=1, le=86400)
 
+    @property
+    def acts_at_once(self) -> bool:
+        """Always: a window that opens hours later surprises."""
+        return True
+
 
 class PromoteProfile(Command):
     """Close a session cleanly and make its clone the profile; the old one is kept as a backup."""
@@ -244,6 +265,16 @@ class Health(Command):
     """Return the state of every part."""
 
 
+class ShowAudit(Command):
+    """Tell the audit trail: every order that changes something, who sent it, what came of it; oldest first."""
+
+    after: int = Field(default=0, ge=0, le=2**53 - 1)
+    actor: Annotated[str, StringConstraints(min_length=1, max_length=128)] | None = None
+    verb: Annotated[str, StringConstraints(min_length=1, max_length=128)] | None = None
+    last: int | None = Field(default=None, ge=1, le=200)
+    limit: int = Field(default=100, ge=1, le=200)
+
+
 class Pause(Command):
     """Stop posting: due posts are held until `resume`."""
 
@@ -264,6 +295,12 @@ class Verb:
     needs_id: bool = False  # each one costs: a repeat must be told from a second order
     is_local: bool = False  # carries secrets: never over a broker
     runs_dry: bool = False  # its handler knows dry runs; the others are carried out and rolled back
+    is_secret: bool = False  # has an effect, though its reply must not be stored, and so is not durable
+
+    @property
+    def has_effect(self) -> bool:
+        """Whether it changes something, and so belongs into the audit trail."""
+        return self.is_durable or self.is_secret
 
 
 VERBS: dict[str, Verb] = {
@@ -294,13 +331,14 @@ VERBS: dict[str, Verb] = {
         Verb("profiles/login", LoginProfile, is_durable=True),
         Verb("profiles/promote", PromoteProfile, is_durable=True),
         # Not durable, though it writes: the reply of a durable command is stored, and this one is a secret.
-        Verb("token/issue", IssueToken, is_durable=False, is_local=True),
+        Verb("token/issue", IssueToken, is_durable=False, is_local=True, is_secret=True),
         Verb("token/revoke", RevokeToken, is_durable=True, is_local=True),
         Verb("token/list", ListTokens, is_durable=False, is_local=True),
         Verb("events/replay", ReplayEvents, is_durable=False),
         Verb("system/ping", Ping, is_durable=False),
         Verb("system/describe", Describe, is_durable=False),
         Verb("system/health", Health, is_durable=False),
+        Verb("system/audit", ShowAudit, is_durable=False),
         Verb("system/pause", Pause, is_durable=True),
         Verb("system/resume", Resume, is_durable=True),
     )

@@ -49,6 +49,14 @@ class RetainedSetDue:
 
 
 @dataclass(frozen=True, slots=True)
+class CommandUndone:
+    """A command was refused after its transaction had begun, which was rolled back and the audit trail with it."""
+
+    request: Request
+    refusal: Rejected
+
+
+@dataclass(frozen=True, slots=True)
 class WorkDied:
     """A worker ended a delivery by an error that is nobody's decision; the post is treated as after a crash."""
 

@@ -38,6 +38,7 @@ class Request:
     body_hash: str = ""
     expires_at: datetime | None = None
     dry_run: bool = False
+    is_backlog: bool = False  # it was waiting at the broker while nobody was here
     settle: Callable[[], None] | None = field(
         default=None, compare=False
     )  # called once its commit is on disk

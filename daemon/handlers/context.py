@@ -10,6 +10,7 @@ from daemon.domain.account import Account, Login
 from daemon.domain.errors import Code, Rejected
 from daemon.domain.events import Event, EventType, as_json
 from daemon.domain.figures import Figures, Tally
+from daemon.domain.gates import Gates
 from daemon.domain.ids import AccountName, NodeName, PostId
 from daemon.domain.policy import Policy
 from daemon.domain.post import Post
@@ -39,6 +40,7 @@ class Rules:
     random: Callable[[], float]
     health: Callable[[], dict[str, Any]]
     has_broker: bool
+    gates: Gates = field(default_factory=Gates)
     gate: Gate | None = None
     redact: Callable[[str], str] = str  # takes known secrets out of what leaves the core
     figures: Figures = field(default_factory=Figures)

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from daemon.domain.access import Token
 from daemon.domain.account import Account
+from daemon.domain.audit import Entry, Tail
 from daemon.domain.events import Event
 from daemon.domain.ids import AccountName, Actor, PostId, ProfileName, SessionId, TaskId
 from daemon.domain.platform import (
@@ -88,6 +89,18 @@ class Unit(Protocol):
 
     def drop_commands(self, before: datetime) -> int:
         """Forget finished commands received before `before`; return how many."""
+
+    def add_audit(self, entry: Entry) -> None:
+        """Add an entry to this node's audit trail; its number and digest follow from the one before it."""
+
+    def audit(self, after: int, limit: int, actor: str | None, verb: str | None) -> list[Entry]:
+        """Return entries of this node after a number, oldest first."""
+
+    def audit_last(self, limit: int, actor: str | None, verb: str | None) -> list[Entry]:
+        """Return the newest entries of this node, oldest first."""
+
+    def audit_tail(self) -> Tail:
+        """Return the number and digest of this node's newest entry."""
 
     def post(self, post_id: PostId) -> Post | None:
         """Return one post."""
