@@ -1,11 +1,17 @@
-"""How the whole suite runs: what takes long begins first, and the garbage collector leaves the tests themselves alone."""
+"""How the whole suite runs: how many at a time, what takes long first, no garbage collection of the tests themselves."""
 
 import gc
+import os
 
 import pytest
 
 # Folders whose modules start processes and wait for them. The last file to begin decides when the run ends.
 _SLOW_FIRST = ("crash", "e2e", "integration", "contract")
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Return one worker more than there are processors: about half of the time a test waits for another process."""
+    return len(os.sched_getaffinity(0)) + 1
 
 
 @pytest.hookimpl(trylast=True)
