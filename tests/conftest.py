@@ -2,6 +2,7 @@
 
 import gc
 import os
+import sys
 
 import pytest
 
@@ -9,6 +10,12 @@ import pytest
 _SLOW_FIRST = ("crash", "e2e", "integration", "contract")
 
 
+# Some two hundred daemons are started: where the tree can be written to, only the first has to compile it.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """Return one worker more than there are processors: about half of the time a test waits for another process."""
     return len(os.sched_getaffinity(0)) + 1

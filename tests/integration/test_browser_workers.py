@@ -223,7 +223,9 @@ def test_a_browser_that_is_closing_is_not_interrupted_a_second_time() -> None:
 
 
 def test_a_browser_that_never_heeds_an_interruption_is_waited_for_no_longer_than_said() -> None:
-    ignoring = "import signal; signal.signal(signal.SIGINT, signal.SIG_DFL); print(flush=True); signal.pause()"
+    ignoring = (
+        "import signal; signal.signal(signal.SIGINT, signal.SIG_DFL); print(flush=True); signal.pause()"
+    )
     with subprocess.Popen([sys.executable, "-c", ignoring], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()
