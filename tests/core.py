@@ -192,7 +192,7 @@ class Core:
         ids: CountedIds | None = None,
         random: Callable[[], float] = lambda: 1.0,
     ) -> None:
-        self._forget_ledger: Callable[[], object] = lambda: None
+        self._lay_down_ledger: Callable[[], None] = lambda: None
         self.url = url or f"sqlite:///{self._ledger_of(folder)}"
         self.node = NodeName(node)
         self.policy = policy
@@ -216,12 +216,22 @@ class Core:
         self._names = 0
 
     def _ledger_of(self, home: Path) -> Path:
-        """Return the ledger that lies there, or put an empty one into memory, where a commit waits for no disk."""
+        """Return the ledger that lies there, or put an empty one into memory, where a commit waits for no disk.
+
+        At the end it is laid down there, for a core that comes after this one.
+        """
         if (home / "tokd.db").exists():
             return home / "tokd.db"
         is_there = os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > _ROOM
         folder = Path(tempfile.mkdtemp(prefix="tokd-core-", dir=_MEMORY if is_there else None))
-        self._forget_ledger = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        forget = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+
+        def lay_down() -> None:
+            if forget.alive:
+                shutil.copytree(folder, home, dirs_exist_ok=True)
+                forget()
+
+        self._lay_down_ledger = lay_down
         path = folder / "tokd.db"
         path.write_bytes(_empty_ledger())
         return path
@@ -236,7 +246,7 @@ class Core:
 
     def __exit__(self, *_exc: object) -> None:
         self.stop()
-        self._forget_ledger()
+        self._lay_down_ledger()
 
     def start(self) -> None:
         """Start the bus, recover, start the workers: what the composition root does, in its order."""
