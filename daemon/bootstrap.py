@@ -42,6 +42,7 @@ from daemon.domain.reports import ClockTicked, DaemonStarted, DaemonStopping, Sw
 from daemon.domain.wire import MAX_BYTES
 from daemon.handlers.context import Rules
 from daemon.handlers.ping import PROTOCOL
+from daemon.importing import without_collections
 from daemon.jobs.run import Jobs
 from daemon.jobs.tokens import TokenDesk
 from daemon.jobs.tools import Tools
@@ -327,7 +328,8 @@ class _Composition:
         """Build the HTTP adapter where it has a port; return what adds its step, in its place."""
         if (port := self._settings.http.port) is None:
             return lambda: None
-        from daemon.http_parts import http_server  # noqa: PLC0415 - costs half a second, only where it is used
+        with without_collections():
+            from daemon.http_parts import http_server  # noqa: PLC0415 - costs half a second, only where it is used
 
         server = http_server(
             self._settings, port, self._version, bus, self._clock, self._gate, self._app,

@@ -5,6 +5,7 @@ it waits at exit for children that ignore SIGTERM, and there is one for the whol
 """
 
 import contextlib
+import gc
 import json
 import logging
 import os
@@ -158,10 +159,13 @@ class Nursery:
 def serve(descriptor: int) -> None:
     """Run the nursery: fork a worker for each request, until the daemon is gone."""
     reply = b""
+    gc.disable()  # there is no garbage among modules, and looking for it costs a fifth of the import
     try:
         from adapters.browser.worker import work  # noqa: PLC0415 - the heavy import, made here once for all workers
     except ImportError as error:  # there is nobody here to print for: it is the answer to each request
         reply = f"{error}"[:_REPLY].encode()
+    gc.freeze()  # no collection of a worker's touches, and so copies, the memory that it shares with the others
+    gc.enable()
     line = socket.socket(fileno=descriptor)
     line.set_inheritable(False)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

@@ -223,9 +223,12 @@ def test_a_browser_that_is_closing_is_not_interrupted_a_second_time() -> None:
 
 
 def test_a_browser_that_never_heeds_an_interruption_is_waited_for_no_longer_than_said() -> None:
-    ignoring = "import signal; signal.signal(signal.SIGINT, signal.SIG_DFL); signal.pause()"
-    with subprocess.Popen([sys.executable, "-c", ignoring]) as process:
-        wait_until(lambda: "SigCgt:\t0000000000000000" in Path(f"/proc/{process.pid}/status").read_text())
+    ignoring = (
+        "import signal; signal.signal(signal.SIGINT, signal.SIG_DFL); print(flush=True); signal.pause()"
+    )
+    with subprocess.Popen([sys.executable, "-c", ignoring], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
         pidfd = os.pidfd_open(process.pid)
 
         assert not interrupt(process.pid, pidfd, 0.2)
