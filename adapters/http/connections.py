@@ -75,6 +75,7 @@ class Connection(H11Protocol):
         body = json.dumps({"error": {"code": code, "message": message, "retryable": False}}).encode()
         headers = [
             ("content-type", "application/json"), ("content-length", str(len(body))), ("connection", "close"),
+            ("cache-control", "no-store"), ("x-content-type-options", "nosniff"),
         ]  # fmt: skip
         for event in (
             h11.Response(status_code=status, headers=headers),

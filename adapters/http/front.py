@@ -37,7 +37,7 @@ class Front:
         if scope["type"] != "http":
             return
         begun, status, is_whole = perf_counter(), 0, False
-        request = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        request = _headers(scope)
         more = _SAFE | self._origins.headers(request)
 
         async def send_on(message: Message) -> None:
@@ -85,6 +85,15 @@ class Front:
         if scope["method"] != "OPTIONS" or "access-control-request-method" not in request:
             return None
         return Response(status_code=204, headers=self._origins.preflight())
+
+
+def _headers(scope: Scope) -> dict[str, str]:
+    """Return the headers. One that stands twice is both values: no single one of them may open a door."""
+    found: dict[str, str] = {}
+    for raw_name, raw_value in scope["headers"]:
+        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
+        found[name] = f"{found[name]}, {value}" if name in found else value
+    return found
 
 
 def _endpoint(scope: Scope) -> str:

@@ -10,6 +10,7 @@ _PREFLIGHT = {
     "access-control-allow-headers": HEADERS,
     "access-control-max-age": "600",
 }
+_OURS = frozenset({"same-origin", "none"})  # "none": typed by the person
 
 
 class Origins:
@@ -39,5 +40,6 @@ class Origins:
             host = request.get("host", "")
             return origin not in self._allowed and origin not in {f"http://{host}", f"https://{host}"}
         # A link somewhere on the web may lead here: it carries no token. Anything else from there is refused.
-        is_foreign = request.get("sec-fetch-site") == "cross-site"
+        # Another port of this machine is the "same site" to a browser, and another program to us.
+        is_foreign = request.get("sec-fetch-site", "none") not in _OURS
         return is_foreign and request.get("sec-fetch-mode") != "navigate"
