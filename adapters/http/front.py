@@ -19,6 +19,7 @@ log = logging.getLogger("tokd.http")
 
 Observe = Callable[[str, int, float], None]  # endpoint, status, seconds
 FAULT = "tokd failed on this request; its log says more"
+_VERSIONS = {"1.0", "1.1"}
 _SAFE = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 
 
@@ -67,6 +68,13 @@ class Front:
         path, headers = scope["path"], scope["headers"]
         if sum(len(name) + len(value) for name, value in headers) + len(scope["raw_path"]) > HEAD_MAX:
             return refusal(431, Code.TOO_LARGE, f"a request's head may have {HEAD_MAX} bytes", path)
+        if (
+            scope["http_version"] not in _VERSIONS
+            or {"content-length", "transfer-encoding"} <= request.keys()
+        ):
+            # Two lengths of one body: what stands before us may have gone by the other one.
+            message = "a request is HTTP/1.1, with one length of its body: Content-Length or chunked"
+            return refusal(400, Code.BAD_JSON, message, path, Connection="close")
         hosts = [value for name, value in headers if name == b"host"]
         if len(hosts) != 1 or host_name(request["host"]) is None:
             return refusal(400, Code.BAD_FIELD, "a request names its host once, in the Host header", path)
