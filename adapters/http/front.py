@@ -81,7 +81,7 @@ class Front:
         if not self._hosts.knows(request["host"]):
             message = "tokd is not called by this name; http.allowed_hosts holds the names that count"
             return refusal(421, Code.FORBIDDEN, message, path)
-        if self._origins.refuses(request):
+        if self._origins.refuses(scope["method"], request):
             message = "pages of this origin may not call tokd; http.cors_origins holds those that may"
             return refusal(403, Code.FORBIDDEN, message, path)
         length = request.get("content-length", "0")
