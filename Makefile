@@ -60,6 +60,11 @@ soak: $(VENV)/dev-ready  ## Open 300 browser sessions, kill some of them, and co
 	$(call ensure_packages,$(TEST_PACKAGES))
 	TOKD_SESSIONS=300 $(BIN)/python -m pytest -q -s tests/e2e/test_session_soak.py
 
+.PHONY: fuzz
+fuzz: $(VENV)/dev-ready  ## Send 30,000 generated requests to the HTTP adapter (TOKD_FUZZ_SEED repeats a run)
+	$(call ensure_packages,$(TEST_PACKAGES))
+	TOKD_FUZZ=30000 $(BIN)/python -m pytest -q -s tests/e2e/test_http_fuzz.py
+
 .PHONY: format
 format: $(VENV)/dev-ready  ## Format the code
 	$(BIN)/ruff format .

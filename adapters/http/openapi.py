@@ -6,10 +6,11 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 
 from adapters.http.bodies import BODIES
 from adapters.http.errors import SESSION_PATHS
+from daemon.domain.command import PostArg, ProfileArg, SessionArg, TaskArg
 
 REFERENCE = "#/components/schemas/"
 OPEN = "open"  # the tag of endpoints that need no token
@@ -26,15 +27,23 @@ _KEY = {
     "description": "Your own name for this order; sent twice, it is done once.",
     "schema": {"type": "string", "pattern": "^[A-Za-z0-9._:-]{1,64}$"},
 }
+# The parts of a path, by their names.
+_PARTS: dict[str, Any] = {
+    name: TypeAdapter(shape).json_schema()
+    for name, shape in (("post", PostArg), ("task", TaskArg), ("session", SessionArg), ("name", ProfileArg))
+}
 _STRING: dict[str, Any] = {"type": "string"}
+_TEXTS: dict[str, Any] = {"type": "array", "items": _STRING}
 _ANY: dict[str, Any] = {"type": "object"}
 _SCHEMAS: dict[str, Any] = {
     "Error": {
         "type": "object",
+        "additionalProperties": False,
         "required": ["error"],
         "properties": {
             "error": {
                 "type": "object",
+                "additionalProperties": False,
                 "required": ["code", "message", "retryable"],
                 "properties": {
                     "code": _STRING,
@@ -49,6 +58,7 @@ _SCHEMAS: dict[str, Any] = {
     },
     "SessionAnswer": {
         "type": "object",
+        "additionalProperties": False,
         "required": ["status", "message"],
         "properties": {
             "status": {"enum": ["success", "error"]},
@@ -56,20 +66,27 @@ _SCHEMAS: dict[str, Any] = {
             "session_id": _STRING,
             "session": _ANY,
             "sessions": {"type": "array", "items": _ANY},
+            "ends_at": _STRING,
             "error_details": {
                 "type": "object",
+                "additionalProperties": False,
                 "required": ["code"],
-                "properties": {"code": _STRING, "details": _STRING, "method": {"type": ["string", "null"]},
-                               "timeout": {"type": ["number", "null"]}},
+                "properties": {
+                    "code": _STRING, "details": _STRING, "field": _STRING, "reason": _STRING, "evidence": _TEXTS,
+                    "method": {"type": ["string", "null"]}, "timeout": {"type": ["number", "null"]},
+                    "retry_after_s": {"type": "integer"},
+                },
             },
         },
     },
 }  # fmt: skip
 
 
-def takes(model: type[BaseModel], *, is_required: bool = True) -> dict[str, Any]:
-    """Return the part of a route's description that says what body it takes."""
+def takes(model: type[BaseModel], *, is_required: bool | None = None) -> dict[str, Any]:
+    """Return the part of a route's description that says what body it takes; none is like {} where {} will do."""
     schema = {"$ref": f"{REFERENCE}{model.__name__}"}
+    if is_required is None:
+        is_required = any(found.is_required() for found in model.model_fields.values())
     return {"requestBody": {"required": is_required, "content": {"application/json": {"schema": schema}}}}
 
 
@@ -120,6 +137,9 @@ def _complete(path: str, operation: dict[str, Any]) -> None:
     if "requestBody" in operation and OPEN not in tags:
         codes += _WITH_BODY
         operation.setdefault("parameters", []).append(_KEY)
+    for parameter in operation.get("parameters", ()):
+        if parameter["in"] == "path":
+            parameter["schema"] = _PARTS.get(parameter["name"], parameter["schema"])
     if OPEN not in tags:
         codes.append(401)
         operation["security"] = [{"bearer": []}]

@@ -78,7 +78,8 @@ async def openapi(request: Request, caller: Caller) -> JSONResponse:  # noqa: AR
 async def events(request: Request, caller: Caller) -> EventStream:
     """Send every event as it comes (server-sent events), after those that came since Last-Event-ID."""
     read_query(request, NoQuery)
-    last = request.headers.get("last-event-id")
+    told = request.headers.getlist("last-event-id")
+    last = ", ".join(told) if told else None
     if last is not None and not (last.isascii() and last.isdecimal() and len(last) <= 15):  # noqa: PLR2004
         raise Rejected(Code.BAD_FIELD, "Last-Event-ID is the number of an event", field="Last-Event-ID")
     after = None if last is None else int(last)

@@ -54,15 +54,16 @@ async def reschedule(request: Request, caller: Caller, post: str) -> JSONRespons
     return await order(request, caller, "post/reschedule", args | {"post": _known(post)})
 
 
-@router.delete(POSTS + "/{post}", responses=gives(200) | LATER, tags=["409"])
+@router.delete(POSTS + "/{post}", responses=gives(200) | LATER, openapi_extra=takes(Nothing))
 async def cancel(request: Request, caller: Caller, post: str) -> JSONResponse:
     """Stop a post, as long as nothing can have been published."""
     read_query(request, NoQuery)
+    await read_body(request, Nothing)
     return await order(request, caller, "post/cancel", {"post": _known(post)})
 
 
 @router.post(
-    POSTS + "/{post}/publish-now", responses=gives(200) | LATER, openapi_extra=takes(Nothing, is_required=False)
+    POSTS + "/{post}/publish-now", responses=gives(200) | LATER, openapi_extra=takes(Nothing)
 )  # fmt: skip
 async def publish_now(request: Request, caller: Caller, post: str) -> JSONResponse:
     """Make a waiting post due at once."""
