@@ -196,6 +196,17 @@ def ask(port: int, token: str, method: str, path: str, body: object = None, **he
         wire.close()
 
 
+def await_port(port: int) -> None:
+    """Wait until HTTP listens: the control socket, by which the tests see a daemon start, comes first."""
+
+    def look() -> bool:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 5):
+            return True
+        return False
+
+    wait_until(look, WITHIN_S, what=f"port {port}")
+
+
 class HttpDoor:
     """A user with a bearer token; the stream of events is that of server-sent events."""
 
@@ -205,6 +216,7 @@ class HttpDoor:
         self.user = f"http:{user}"
         self._port, self._token = port, token
         self._events: list[Json] = []
+        await_port(port)
         self._wire = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
         self._wire.request("GET", "/api/v1/events", headers={"Authorization": f"Bearer {token}"})
         self._socket = self._wire.sock

@@ -76,20 +76,6 @@ def test_a_post_goes_out_that_was_ordered_over_http(daemon: Daemon, token: str) 
     )
 
 
-def test_a_browser_that_is_missing_is_a_fault_with_its_own_code(tmp_path: Path) -> None:
-    settings = {"http.port": str(free_port()), "session.browser_path": str(tmp_path / "none")}
-    daemon = Daemon(tmp_path, settings).start()
-    try:
-        status, body = call(
-            daemon, tokd(daemon, "token", "issue", "--user", "ann"), "POST", "/tiktok/session"
-        )
-    finally:
-        daemon.stop()
-
-    assert (status, body["status"]) == (500, "error")
-    assert body["error_details"]["code"] in {"NO_BROWSER", "NO_SUCH_PROFILE"}
-
-
 def test_the_numbers_tell_the_daemons_own_process(daemon: Daemon, token: str) -> None:
     assert daemon.process is not None
 
