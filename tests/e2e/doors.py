@@ -88,7 +88,7 @@ def _told(reply: Json) -> Told:
 
 def _error(code: str, message: str, field: str | None) -> Json:
     name = (field or "").removeprefix("args.")
-    return {"code": code, "message": message, "field": _NAMES_OVER_HTTP.get(name, name)}
+    return {"code": code, "message": message.replace("args.", ""), "field": _NAMES_OVER_HTTP.get(name, name)}
 
 
 def _ordered(told: Told) -> Told:
