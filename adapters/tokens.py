@@ -159,7 +159,8 @@ def _make(path: Path) -> None:
     """Make the file, whole or not at all; leave the one that is there, because tokens are signed with it."""
     if path.exists():
         return
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    # Another thread or process may be at it, too: the first one's key is everybody's, see the link.
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         with open(fd, "wb") as file:  # noqa: PTH123 - a descriptor, not a path

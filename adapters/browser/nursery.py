@@ -50,12 +50,21 @@ class Nursery:
             self._ensure()
 
     def employ(self, job: Session | Warm, locks: tuple[int, ...], within_s: float) -> tuple[Connection, int]:
-        """Fork a worker for the job; return the line to it and its process id. Raises Rejected(browser_failed)."""
+        """Fork a worker for the job; return the line to it and its process id.
+
+        Raises Rejected: session_timeout where it takes longer than `within_s`, browser_failed.
+        """
         ours, theirs = socket.socketpair()
         try:
             pid = self._fork((theirs.fileno(), *locks), within_s)
             line = Connection(ours.detach())
             line.send(job)
+        except TimeoutError as error:
+            raise Rejected(
+                Code.SESSION_TIMEOUT,
+                f"the session's worker process did not start within {within_s:g} s; see session.creation_timeout",
+                retryable=True,
+            ) from error
         except (OSError, ValueError) as error:
             raise Rejected(
                 Code.BROWSER_FAILED,

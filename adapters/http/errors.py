@@ -55,6 +55,7 @@ STATUSES: Mapping[Code, int] = {
     Code.SHUTTING_DOWN: 503,
     Code.SESSION_TIMEOUT: 504,
 }
+_ARGS = "args."  # where a field stands in a command; a body over HTTP has no such level
 _ABOUT_LOGIN = {Code.NOT_LOGGED_IN, Code.LOGIN_UNCERTAIN, Code.CHALLENGE}
 
 
@@ -88,6 +89,7 @@ def error_answer(
     code = Code(error["code"])
     status = status or STATUSES[code]
     more = dict(headers or {})
+    error = {**error, "message": str(error["message"]).replace(_ARGS, "")}
     if status == 401:  # noqa: PLR2004
         more.setdefault("WWW-Authenticate", "Bearer")
     if error.get("retry_after_s") is not None:
@@ -123,5 +125,5 @@ def _field(error: Mapping[str, Any]) -> dict[str, str]:
     """Return the field as a caller over HTTP knows it."""
     if not error.get("field"):
         return {}
-    field = str(error["field"]).removeprefix("args.")
+    field = str(error["field"]).removeprefix(_ARGS)
     return {"field": "Idempotency-Key" if field == "id" else field}

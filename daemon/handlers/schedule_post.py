@@ -12,7 +12,7 @@ from daemon.domain.ids import AccountName, TaskId
 from daemon.domain.media import MediaFacts, compare_with_limits
 from daemon.domain.platform import PostOrder
 from daemon.domain.post import Consent, Description, LateRule, Mode, Post, Source, State
-from daemon.domain.times import iso, parse_future, zone_of
+from daemon.domain.times import NO_ZONE, iso, parse_future, zone_of
 from daemon.domain.views import local_time
 from daemon.domain.work import InspectMedia
 from daemon.handlers.context import Accepted, Context
@@ -196,7 +196,7 @@ def _post(order: _Order, facts: MediaFacts | None, context: Context) -> Post:
             through=f"{request.transport if request else stored.transport if stored else ''} {verb}",
         ),
         due_at=order.due_at,
-        zone=command.zone or "UTC",
+        zone=command.zone or NO_ZONE,
         late_rule=late.policy if late else context.policy.late_rule,
         late_after_s=late.after_s if late else context.policy.late_after_s,
         state=State.SCHEDULED if order.due_at else State.DRAFT,

@@ -97,20 +97,6 @@ def test_the_numbers_of_a_real_daemon_have_every_name_and_are_plausible(daemon: 
     assert found["tokd_last_success_timestamp_seconds", "demo"] == pytest.approx(time.time(), abs=60)
 
 
-def test_a_browser_that_is_missing_is_a_fault_with_its_own_code(tmp_path: Path) -> None:
-    settings = {"http.port": str(free_port()), "session.browser_path": str(tmp_path / "none")}
-    daemon = Daemon(tmp_path, settings).start()
-    try:
-        status, body = call(
-            daemon, tokd(daemon, "token", "issue", "--user", "ann"), "POST", "/tiktok/session"
-        )
-    finally:
-        daemon.stop()
-
-    assert (status, body["status"]) == (500, "error")
-    assert body["error_details"]["code"] in {"NO_BROWSER", "NO_SUCH_PROFILE"}
-
-
 def test_the_numbers_tell_the_daemons_own_process(daemon: Daemon, token: str) -> None:
     assert daemon.process is not None
 

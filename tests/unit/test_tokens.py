@@ -5,9 +5,12 @@ import base64
 import hmac
 import inspect
 import json
+import os
 import textwrap
+import threading
 import types
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -60,6 +63,30 @@ def test_the_key_stays_over_a_restart(gate: TokenGate, tmp_path: Path) -> None:
     text = gate.issue("ann", "k_1", NOW, NOW + DAY)
 
     assert TokenGate(tmp_path / "secrets" / "jwt.key").check(text, NOW).user == "ann"
+
+
+def test_a_key_that_many_make_at_once_is_one_key(tmp_path: Path) -> None:
+    gates = [TokenGate(tmp_path / "secrets" / "jwt.key") for _ in range(16)]
+    start = threading.Barrier(len(gates))
+
+    def issue(gate: TokenGate) -> str:
+        start.wait(10)
+        return gate.issue("ann", "k_1", NOW, NOW + DAY)
+
+    with ThreadPoolExecutor(len(gates)) as pool:
+        texts = set(pool.map(issue, gates))
+
+    assert len(texts) == 1
+    assert [path.name for path in (tmp_path / "secrets").iterdir()] == ["jwt.key"]
+
+
+def test_a_draft_that_a_power_cut_has_left_hinders_nobody(gate: TokenGate, tmp_path: Path) -> None:
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / f".jwt.key.{os.getpid()}").touch()  # as earlier versions named it
+
+    gate.open()
+
+    assert len(key_of(tmp_path)) == 32
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o644])
