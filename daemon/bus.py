@@ -16,10 +16,10 @@ from typing import Any
 
 from daemon import failpoints
 from daemon.domain.errors import Code, Rejected, StaleAttempt, StorageFailed, StorageFull
-from daemon.domain.ids import NodeName, PostId, TaskId
+from daemon.domain.ids import AccountName, NodeName, PostId, TaskId
 from daemon.domain.reports import ClockTicked
 from daemon.domain.wire import Request
-from daemon.domain.work import Deliver, InspectMedia, Withdraw, Work
+from daemon.domain.work import Deliver, InspectMedia, UnlinkTokens, Withdraw, Work
 from daemon.handlers.context import Context, Rules
 from daemon.handlers.registry import REPORTS
 from daemon.intake import Batch, Intake, RolledBack, Tried, direct_reply, refused
@@ -333,6 +333,8 @@ def _work_of(stored: StoredCommand, unit: Unit) -> Work | None:
         case "task/post":
             task = unit.task(TaskId(args["task"]))
             return InspectMedia(stored.row, (task.output.video_path if task else None) or "", "tiktok")
+        case "account/unlink":
+            return UnlinkTokens(stored.row, AccountName(args["account"]))
         case "post/cancel":
             return Withdraw(stored.row, PostId(args["post"]))
     return None

@@ -61,7 +61,7 @@ class PostgresServer:
         """Forget all rows of a database and set its revision: much cheaper than a new one for each test."""
         with psycopg.connect(self._where(str(make_url(url).database)), autocommit=True) as connection:
             connection.execute(
-                "TRUNCATE account, attempt, call, command, flag, outbox, post, session, sighting, task, token"
+                "TRUNCATE account, attempt, call, command, flag, link, outbox, post, session, sighting, task, token"
                 " RESTART IDENTITY CASCADE"
             )
             connection.execute("UPDATE alembic_version SET version_num = %s", (revision,))

@@ -65,6 +65,7 @@ class Metrics:
         expiry = {
             found["account"]: datetime.fromisoformat(found["refresh_expires_at"]).timestamp()
             for found in accounts
+            if "refresh_expires_at" in found
         }
         _fill(self._tokens, expiry)
         return generate_latest(self._registry)

@@ -31,6 +31,7 @@ CALL = Row.metadata.tables["call"]
 FLAG = Row.metadata.tables["flag"]
 SESSION = Row.metadata.tables["session"]
 TASK = Row.metadata.tables["task"]
+LINK = Row.metadata.tables["link"]
 TOKEN = Row.metadata.tables["token"]
 SIGHTING = Row.metadata.tables["sighting"]
 

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, delete, func, insert, or_, select, update
 
 from adapters.storage import rows
+from adapters.storage.links import LinksMixin
 from adapters.storage.posts import PostsMixin
 from adapters.storage.sessions import SessionsMixin
 from adapters.storage.statements import (
@@ -38,7 +39,7 @@ from daemon.domain.wire import Request
 from daemon.ports import Outgoing, StoredCommand
 
 
-class SqlUnit(PostsMixin, TasksMixin, SessionsMixin, TokensMixin):
+class SqlUnit(PostsMixin, TasksMixin, SessionsMixin, TokensMixin, LinksMixin):
     """A Unit over one SQLAlchemy connection with an open transaction."""
 
     def __init__(
