@@ -177,7 +177,8 @@ def test_an_account_without_any_scope_for_posting_is_warned_about() -> None:
 
 def test_posts_that_were_held_go_on_after_a_link(core: Core) -> None:
     core.media.put("clip.mp4")
-    core.bus.read(lambda unit: unit.save_account(replace(core.account(), login=Login.NEEDS_LOGIN)))
+    dead = replace(core.account(), login=Login.NEEDS_LOGIN)
+    core.write(lambda unit: unit.save_account(dead))
     post = core.scheduled(in_s=1)
     core.run_for(5)
     assert core.post(post).reason == "account_needs_login"
