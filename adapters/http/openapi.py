@@ -146,8 +146,8 @@ def _complete(path: str, operation: dict[str, Any]) -> None:
     for code in sorted(set(codes)):
         if str(code) not in responses:
             responses[str(code)] = _error(code, shape)
-    for code, answer in responses.items():
-        if "text/html" in answer.get("content", {}) and int(code) >= 400:  # noqa: PLR2004
+    for name, answer in responses.items():
+        if "text/html" in answer.get("content", {}) and int(name) >= 400:  # noqa: PLR2004
             # What is refused before any route has the one shape of errors there, too.
             answer["content"] = answer["content"] | {"application/json": {"schema": shape}}
     operation["responses"] = responses
