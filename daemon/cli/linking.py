@@ -97,7 +97,7 @@ def _outcome(client: ControlClient, name: str, after: int, begun: dict[str, Any]
     """Return the event that says how it ended, None where nobody came back in time."""
     left = (datetime.fromisoformat(begun["expires_at"]) - datetime.now(UTC)).total_seconds()
     try:
-        for event in client.watch(after, until=monotonic() + max(0.0, left) + _GRACE_S):
+        for event in client.watch(after, until=monotonic() + max(0.0, left + _GRACE_S)):
             if event.get("subject") == f"account/{name}" and kind_of(event) in {LINKED, FAILED_TO_LINK}:
                 return event
     except TimeoutError:
