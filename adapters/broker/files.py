@@ -91,6 +91,7 @@ topic read homeassistant/status
 pattern write {prefix}/v1/+/cmd/%u/#
 pattern read {prefix}/v1/+/reply/%u/#
 pattern read {prefix}/v1/+/state/#
+pattern read {prefix}/v1/+/alert/#
 pattern read {prefix}/v1/+/event/#
 pattern read {prefix}/v1/+/availability
 pattern read {prefix}/v1/+/info
