@@ -23,7 +23,6 @@ from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 
-from adapters.control.client import ControlError
 from daemon import failpoints
 from tests.brokers import free_port
 from tests.daemons import ROOT, Daemon, Simulator, make_clip
@@ -211,6 +210,18 @@ def test_an_answer_that_is_replayed_links_nobody_twice_and_leaves_no_trace(stage
     assert digest[0].encode() in everything  # the search finds what is there
 
 
+def test_a_code_that_was_used_is_worth_nothing_with_a_new_state(stage: Stage) -> None:
+    query = stage.agree(stage.begin("bob"), "bob")
+    assert stage.come_back(query).status_code == 200
+    before = stage.daemon.rows("SELECT access_token, token_version FROM account WHERE name = 'bob'")
+
+    again = stage.come_back({"code": query["code"], "state": stage.begin("bob")["state"]})
+
+    assert again.status_code == 502
+    after = stage.daemon.rows("SELECT access_token, token_version FROM account WHERE name = 'bob'")
+    assert after == before
+
+
 def test_an_account_that_is_unlinked_is_unlinked_at_tiktok_too(stage: Stage) -> None:
     assert stage.live_tokens("bob") > 0
 
@@ -239,16 +250,17 @@ def test_a_crash_around_the_exchange_leaves_a_whole_account_or_none(stage: Stage
     assert stage.tokens()[name] == ("ok", True)
 
 
-def test_a_crash_while_unlinking_is_made_good_by_the_next_start(stage: Stage) -> None:
-    stage.simulator.post("users", {"name": "leaver"})
-    stage.link("leaver", "leaver")
+@pytest.mark.parametrize("point", ["unlink.before_revoke", "unlink.after_revoke"])
+def test_a_crash_while_unlinking_is_made_good_by_the_next_start(stage: Stage, point: str) -> None:
+    name = point.replace(".", "-")
+    stage.simulator.post("users", {"name": name})
+    stage.link(name, name)
     stage.daemon.kill()
-    stage.daemon.start("unlink.after_revoke:kill")
-    with contextlib.suppress(ControlError):
-        stage.daemon.call_or_none("account/unlink", {"account": "leaver"}, id="leave")
+    stage.daemon.start(f"{point}:kill")
+    stage.daemon.call_or_none("account/unlink", {"account": name}, id=name)
     assert stage.daemon.wait_dead() == failpoints.EXIT_CODE
     stage.daemon.start()
 
-    wait_until(lambda: stage.tokens()["leaver"] == ("unlinked", False), PATIENCE_S)
-    assert stage.daemon.call("account/unlink", {"account": "leaver"}, id="leave")["status"] == "done"
-    assert stage.live_tokens("leaver") == 0
+    wait_until(lambda: stage.tokens()[name] == ("unlinked", False), PATIENCE_S)
+    assert stage.daemon.call("account/unlink", {"account": name}, id=name)["status"] == "done"
+    assert stage.live_tokens(name) == 0

@@ -14,7 +14,8 @@ from daemon.domain.errors import Fault, PlatformError
 from daemon.domain.ids import AccountName
 from daemon.domain.linking import flow_of, hash_of, warnings_about
 from tests.core import POLICY, Core
-from tests.fakes.platform import After
+from tests.fakes.platform import After, Killed
+from tests.waiting import wait_until
 
 DESKTOP = "http://127.0.0.1:8080/tiktok/callback"
 WEB = "https://tokd.example.com/tiktok/callback"
@@ -321,19 +322,19 @@ def test_tokens_of_nobody_are_given_back(fresh: Core) -> None:
     assert (names(fresh), fresh.platform.calls[-1][0]) == ([], "revoke")
 
 
-def test_a_link_that_a_crash_cut_off_is_over(fresh: Core) -> None:
-    gate = threading.Event()
-    fresh.platform.script["exchange"].append(lambda: gate.wait(10))
+@pytest.mark.parametrize("step", [Killed(), After(Killed())], ids=["not sent", "answer lost"])
+def test_a_link_that_a_crash_cut_off_is_over(fresh: Core, step: Any) -> None:
+    fresh.platform.script["exchange"].append(step)
     state = begin(fresh)["state"]
     fresh.submit("account/finish_link", {"state": state, "code": "c"}, is_local=True)
-    fresh.bus.read(lambda unit: None)
-    gate.set()
-    fresh.die()
+    wait_until(lambda: fresh.deaths.found)
 
-    fresh.start()
+    fresh.restart(clean=False)
     fresh.settle()
 
+    assert names(fresh) == []
     assert finish(fresh, state)["error"]["code"] == "no_such_link"
+    assert sum(method == "exchange" for method, _ in fresh.platform.calls) == 1
 
 
 def test_a_code_does_not_come_over_a_broker(fresh: Core) -> None:
@@ -473,18 +474,18 @@ def test_an_account_that_is_being_unlinked_is_not_linked_meanwhile(core: Core) -
     assert codes == ["busy", "busy"]
 
 
-def test_an_unlink_that_a_crash_cut_off_is_finished_by_the_next_start(core: Core) -> None:
-    gate, called = threading.Event(), threading.Event()
-    core.platform.script["revoke"].append(lambda: (called.set(), gate.wait(10)))
+@pytest.mark.parametrize("step", [Killed(), After(Killed())], ids=["not sent", "answer lost"])
+def test_an_unlink_that_a_crash_cut_off_is_finished_by_the_next_start(core: Core, step: Any) -> None:
+    core.platform.script["revoke"].append(step)
     core.submit("account/unlink", {"account": "ada"}, id="u-1")
-    assert called.wait(10)
-    gate.set()
-    core.die()
-    core.start()
+    wait_until(lambda: core.deaths.found)
+    assert core.account().is_being_unlinked
+
+    core.restart(clean=False)
     core.settle()
 
     assert core.account().access_token == ""
-    assert core.send("account/unlink", {"account": "ada"}, id="u-1")["status"] == "done"
+    assert core.send("account/unlink", {"account": "ada"}, id="u-1")["result"]["revoked"] is True
 
 
 def test_unlinking_twice_does_it_once(core: Core) -> None:
