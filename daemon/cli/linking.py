@@ -24,6 +24,7 @@ from daemon.domain.errors import Code, Rejected
 from daemon.domain.events import EventType
 
 LINKED, FAILED_TO_LINK = EventType.ACCOUNT_LINKED.value, EventType.ACCOUNT_LINK_FAILED.value
+CALLBACK = "/tiktok/callback"
 _PARTS = ("state", "code", "scopes", "error", "error_description")
 _BEYOND = 2**53 - 1  # no event has this number: only the latest one's is asked for
 _GRACE_S = 150.0  # the person may come back at the last moment, and TikTok may be slow then
@@ -62,6 +63,12 @@ def link(
     if paste:
         _finish(ctx, name, as_json=as_json)
         return
+    if not _listens(begun.get("redirect_uri", ""), invocation_of(ctx).loaded().settings.redirect_uri):
+        say(
+            f"note: by these settings tokd does not listen at {begun['redirect_uri']}; where the last page cannot be "
+            f"loaded, use `tokd account link {name} --paste`",
+            error=True,
+        )  # fmt: skip
     if not no_open and _has_desktop():
         webbrowser.open(begun["auth_url"])
     try:
@@ -75,6 +82,12 @@ def link(
         )
         raise
     _tell(event, name, as_json=as_json)
+
+
+def _listens(redirect_uri: str, ours: str | None) -> bool:
+    """Tell whether the browser may well find tokd there: a server's own proxy is nothing that can be seen from here."""
+    parts = urlsplit(redirect_uri)
+    return parts.scheme != "http" or (redirect_uri == ours and parts.path == CALLBACK)
 
 
 def _has_desktop() -> bool:

@@ -36,7 +36,10 @@ def tokd(folder: Path, *words: str, **more: Any) -> Result:
 
 def begun(expires_in_s: float = 600) -> dict[str, Any]:
     expires_at = (datetime.now(UTC) + timedelta(seconds=expires_in_s)).isoformat()
-    return {"account": "shop", "auth_url": URL, "state": "the-state", "expires_at": expires_at}
+    return {
+        "account": "shop", "auth_url": URL, "state": "the-state", "expires_at": expires_at,
+        "redirect_uri": "http://127.0.0.1:1/tiktok/callback",
+    }  # fmt: skip
 
 
 def answers(stage: Stage, finished: dict[str, Any] | None = None, expires_in_s: float = 600) -> None:
@@ -73,6 +76,15 @@ def test_a_link_prints_its_address_and_waits_for_the_person(stage: Stage, folder
     assert done.stdout.splitlines() == [URL, "account shop is linked"]
     assert "waiting for account shop" in done.stderr
     assert "but: video.upload was not granted" in done.stderr
+
+
+@pytest.mark.parametrize(("port", "is_told"), [("1", False), ("2", True)])
+def test_an_address_where_tokd_does_not_listen_is_told(
+    stage: Stage, folder: Path, port: str, *, is_told: bool
+) -> None:
+    done = linked_later(stage, folder, EventType.ACCOUNT_LINKED, "--set", f"http.port={port}")
+
+    assert ("tokd does not listen" in done.stderr) is is_told
 
 
 def test_a_link_that_comes_to_nothing_fails(stage: Stage, folder: Path) -> None:
