@@ -231,8 +231,8 @@ def test_an_account_that_is_unlinked_is_unlinked_at_tiktok_too(stage: Stage) -> 
     assert stage.tokens()["bob"] == ("unlinked", False)
 
 
-@pytest.mark.parametrize("point", ["link.before_exchange", "link.after_exchange", "link.after_commit"])
-def test_a_crash_around_the_exchange_leaves_a_whole_account_or_none(stage: Stage, point: str) -> None:
+def crash_at(stage: Stage, point: str) -> dict[str, str]:
+    """Let the daemon end at this place of a link; return the query of its callback."""
     name = point.replace(".", "-")
     stage.simulator.post("users", {"name": name})
     stage.daemon.kill()
@@ -241,26 +241,43 @@ def test_a_crash_around_the_exchange_leaves_a_whole_account_or_none(stage: Stage
     with contextlib.suppress(requests.ConnectionError, http.client.HTTPException):
         stage.come_back(query)
     assert stage.daemon.wait_dead() == failpoints.EXIT_CODE
+    return query
+
+
+@pytest.mark.parametrize(
+    ("point", "left"), [("link.before_exchange", None), ("link.after_commit", ("ok", True))]
+)
+def test_a_crash_around_the_exchange_leaves_a_whole_account_or_none(
+    stage: Stage, point: str, left: tuple[str, bool] | None
+) -> None:
+    crash_at(stage, point)
+
+    assert stage.tokens().get(point.replace(".", "-")) == left
+
+
+def test_tokens_that_a_crash_lost_are_had_again_by_a_new_link(stage: Stage) -> None:
+    query = crash_at(stage, "link.after_exchange")
+    assert "link-after_exchange" not in stage.tokens()
     stage.daemon.start()
 
-    assert stage.tokens().get(name) == (("ok", True) if point == "link.after_commit" else None)
     assert stage.come_back(query).status_code == 400
-    if point != "link.after_commit":
-        stage.link(name, name)
-    assert stage.tokens()[name] == ("ok", True)
+    stage.link("link-after_exchange", "link-after_exchange")
+    assert stage.tokens()["link-after_exchange"] == ("ok", True)
 
 
-@pytest.mark.parametrize("point", ["unlink.before_revoke", "unlink.after_revoke"])
-def test_a_crash_while_unlinking_is_made_good_by_the_next_start(stage: Stage, point: str) -> None:
-    name = point.replace(".", "-")
-    stage.simulator.post("users", {"name": name})
-    stage.link(name, name)
+def test_crashes_while_unlinking_are_made_good_by_the_next_start(stage: Stage) -> None:
+    stage.simulator.post("users", {"name": "leaver"})
+    stage.link("leaver", "leaver")
     stage.daemon.kill()
-    stage.daemon.start(f"{point}:kill")
-    stage.daemon.call_or_none("account/unlink", {"account": name}, id=name)
+    stage.daemon.start("unlink.before_revoke:kill")
+    stage.daemon.call_or_none("account/unlink", {"account": "leaver"}, id="leave")
+    assert stage.daemon.wait_dead() == failpoints.EXIT_CODE
+    stage.daemon.start(
+        "unlink.after_revoke:kill", wait=False
+    )  # it goes on by itself, and meets the second one
     assert stage.daemon.wait_dead() == failpoints.EXIT_CODE
     stage.daemon.start()
 
-    wait_until(lambda: stage.tokens()[name] == ("unlinked", False), PATIENCE_S)
-    assert stage.daemon.call("account/unlink", {"account": name}, id=name)["status"] == "done"
-    assert stage.live_tokens(name) == 0
+    wait_until(lambda: stage.tokens()["leaver"] == ("unlinked", False), PATIENCE_S)
+    assert stage.daemon.call("account/unlink", {"account": "leaver"}, id="leave")["status"] == "done"
+    assert stage.live_tokens("leaver") == 0
