@@ -12,6 +12,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -270,7 +271,12 @@ def test_crashes_while_unlinking_are_made_good_by_the_next_start(stage: Stage) -
     stage.link("leaver", "leaver")
     stage.daemon.kill()
     stage.daemon.start("unlink.before_revoke:kill")
-    stage.daemon.call_or_none("account/unlink", {"account": "leaver"}, id="leave")
+    order = threading.Thread(
+        target=stage.daemon.call_or_none,
+        args=("account/unlink", {"account": "leaver"}),
+        kwargs={"id": "leave"},
+    )
+    order.start()  # it asks the next daemon again, and nobody need wait for that
     assert stage.daemon.wait_dead() == failpoints.EXIT_CODE
     stage.daemon.start(
         "unlink.after_revoke:kill", wait=False
@@ -281,3 +287,4 @@ def test_crashes_while_unlinking_are_made_good_by_the_next_start(stage: Stage) -
     wait_until(lambda: stage.tokens()["leaver"] == ("unlinked", False), PATIENCE_S)
     assert stage.daemon.call("account/unlink", {"account": "leaver"}, id="leave")["status"] == "done"
     assert stage.live_tokens("leaver") == 0
+    order.join(PATIENCE_S)
