@@ -12,6 +12,7 @@ from pydantic import (
     Field,
     SecretStr,
     Strict,
+    StringConstraints,
     field_validator,
     model_validator,
 )
@@ -62,6 +63,7 @@ Location = Annotated[Path, BeforeValidator(_refuse_empty_path)]
 Secret = Annotated[SecretStr, AfterValidator(_refuse_control_characters)]
 Address = Annotated[str, AfterValidator(check_address)]
 HostName = Annotated[str, AfterValidator(check_host)]
+Scope = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9._]{0,63}$")]
 HostPattern = Annotated[str, AfterValidator(check_host_pattern)]
 UrlPrefix = Annotated[str, AfterValidator(check_prefix)]
 Delay = Annotated[float, Strict(), Field(gt=0, le=30 * _DAY_S)]
@@ -230,8 +232,18 @@ class TikTokSettings(Section):
     )
     redirect_uri: Annotated[str, AfterValidator(check_redirect)] | None = Field(
         None,
-        examples=["http://127.0.0.1:8765/callback/"],
-        description="Address TikTok sends a person back to, exactly as registered there.",
+        examples=["http://127.0.0.1:8765/tiktok/callback"],
+        description="Address TikTok sends a person back to, exactly as registered there; "
+        "without it http://127.0.0.1:<http.port>/tiktok/callback.",
+    )
+    scopes: tuple[Scope, ...] = Field(
+        ("user.info.basic", "video.publish", "video.upload"),
+        min_length=1,
+        max_length=20,
+        description="What a person is asked to allow; the app must have each of them.",
+    )
+    link_timeout_s: Number = Field(
+        600, ge=60, le=3600, description="Seconds a person has to agree after `tokd account link`."
     )
     connect_timeout_s: Number = Field(5, gt=0, le=120, description="Seconds to wait for a connection.")
     read_timeout_s: Number = Field(60, gt=0, le=600, description="Seconds to wait for the next byte.")

@@ -220,6 +220,15 @@ class Settings(BaseSettings):
         return self.state_dir / "secrets" / "jwt.key"
 
     @property
+    def redirect_uri(self) -> str | None:
+        """Where TikTok sends a person back to: what is set, else our own HTTP; None where nobody would be there."""
+        if self.tiktok.redirect_uri is not None or not self.http.port:
+            return self.tiktok.redirect_uri
+        if self.http.host not in {"127.0.0.1", "localhost", "0.0.0.0"}:  # noqa: S104 - a comparison
+            return None
+        return f"http://127.0.0.1:{self.http.port}/tiktok/callback"
+
+    @property
     def clones_dir(self) -> Path:
         """The folder of the sessions' clones."""
         return self.session.clones_dir or self.session.user_data_master_dir / "clones"

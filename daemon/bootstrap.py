@@ -18,7 +18,7 @@ from adapters.media import MediaLibrary
 from adapters.mqtt import MqttGateway, MqttSettings, TlsSettings
 from adapters.scheduler.clock import RandomIds, SystemClock
 from adapters.scheduler.timer import ApschedulerTimer
-from adapters.simulator.child import CLIENT_KEY, CLIENT_SECRET, REDIRECT_URI, SimulatorChild
+from adapters.simulator.child import CLIENT_KEY, CLIENT_SECRET, SimulatorChild
 from adapters.storage.lock import StateLock
 from adapters.storage.store import SqlStore
 from adapters.tiktok.settings import TikTokSettings
@@ -246,7 +246,7 @@ class _Composition:
         return TikTokUploader(
             TikTokSettings(
                 api_base=base, authorize_url=authorize, upload_hosts=found.upload_hosts, client_key=key,
-                client_secret=secret, redirect_uri=found.redirect_uri or REDIRECT_URI,
+                client_secret=secret,
                 connect_timeout_s=found.connect_timeout_s, read_timeout_s=found.read_timeout_s,
                 call_deadline_s=found.call_deadline_s, single_chunk_max=found.single_chunk_max,
                 chunk_size=found.chunk_size, file_size_max=found.file_size_max,

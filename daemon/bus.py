@@ -16,11 +16,11 @@ from typing import Any
 
 from daemon import failpoints
 from daemon.domain.errors import Code, Rejected, StaleAttempt, StorageFailed, StorageFull
-from daemon.domain.ids import NodeName, PostId, TaskId
+from daemon.domain.ids import AccountName, NodeName, PostId, TaskId
 from daemon.domain.replies import refused
 from daemon.domain.reports import ClockTicked, CommandUndone
 from daemon.domain.wire import Request
-from daemon.domain.work import Deliver, InspectMedia, Withdraw, Work
+from daemon.domain.work import Deliver, InspectMedia, UnlinkTokens, Withdraw, Work
 from daemon.handlers.auditing import is_worth_noting
 from daemon.handlers.context import Context, Rules
 from daemon.handlers.registry import REPORTS
@@ -349,6 +349,8 @@ def _work_of(stored: StoredCommand, unit: Unit) -> Work | None:
         case "task/post":
             task = unit.task(TaskId(args["task"]))
             return InspectMedia(stored.row, (task.output.video_path if task else None) or "", "tiktok")
+        case "account/unlink":
+            return UnlinkTokens(stored.row, AccountName(args["account"]))
         case "post/cancel":
             return Withdraw(stored.row, PostId(args["post"]))
     return None

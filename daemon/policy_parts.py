@@ -22,6 +22,9 @@ def policy_of(settings: Settings) -> Policy:
         keep_s=posts.keep_days * 86400,
         lease_s=posts.lease_s,
         refresh_margin_s=settings.tiktok.refresh_margin_s,
+        redirect_uri=settings.redirect_uri,
+        link_scopes=settings.tiktok.scopes,
+        link_s=settings.tiktok.link_timeout_s,
     )
 
 

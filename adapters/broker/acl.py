@@ -14,7 +14,7 @@ from adapters.broker.files import check_name
 
 Access = Literal["read", "write", "readwrite", "deny"]
 ANYBODY = "%u"  # mosquitto puts the user's name here; only in lines that begin with "pattern"
-_PUBLIC = ("state/#", "event/#", "availability", "info")
+_PUBLIC = ("state/#", "alert/#", "event/#", "availability", "info")
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,9 +25,12 @@ class Door:
         self._is_shut = False
 
     async def send(
-        self, actor: Actor, verb: str, args: Mapping[str, Any], *, within_s: float, command_id: str | None = None
+        self, actor: Actor, verb: str, args: Mapping[str, Any], *, within_s: float, command_id: str | None = None,
+        is_local: bool = False,
     ) -> dict[str, Any]:  # fmt: skip
         """Give a command to the bus; return its final reply, or the first one where that takes longer than `within_s`.
+
+        `is_local` is for a command that carries a secret and that no caller can name here: a route's own.
 
         Raises Rejected: busy where there is none at all by then, shutting_down where the adapter stops meanwhile.
         """
@@ -49,7 +52,7 @@ class Door:
         envelope = {"args": args} | ({"id": command_id} if command_id is not None else {})
         request, _ = read_request(
             actor=actor, verb=verb, raw=as_json(envelope).encode(), transport=TRANSPORT,
-            received_at=self._clock.now(), answer=answer,
+            received_at=self._clock.now(), is_local=is_local, answer=answer,
         )  # fmt: skip
         self._waiting.add(final)
         self._bus.submit(request)

@@ -15,6 +15,7 @@ from adapters.http.origins import Origins
 from adapters.http.settings import HttpSettings
 from daemon.domain.errors import Code
 
+CALLBACK = "/tiktok/callback"
 log = logging.getLogger("tokd.http")
 
 Observe = Callable[[str, int, float], None]  # endpoint, status, seconds
@@ -81,7 +82,7 @@ class Front:
         if not self._hosts.knows(request["host"]):
             message = "tokd is not called by this name; http.allowed_hosts holds the names that count"
             return refusal(421, Code.FORBIDDEN, message, path)
-        if self._origins.refuses(scope["method"], request):
+        if self._origins.refuses(scope["method"], request) and not _is_callback(scope):
             message = "pages of this origin may not call tokd; http.cors_origins holds those that may"
             return refusal(403, Code.FORBIDDEN, message, path)
         length = request.get("content-length", "0")
@@ -102,6 +103,11 @@ def _headers(scope: Scope) -> dict[str, str]:
         name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
         found[name] = f"{found[name]}, {value}" if name in found else value
     return found
+
+
+def _is_callback(scope: Scope) -> bool:
+    """Tell whether a person comes back from TikTok: from a foreign page by its nature, and the state is the proof."""
+    return (scope["method"], scope["path"]) == ("GET", CALLBACK)
 
 
 def _endpoint(scope: Scope) -> str:

@@ -56,6 +56,19 @@ _SCHEMAS: dict[str, Any] = {
             }
         },
     },
+    "AuthAnswer": {
+        "type": "object",
+        "required": ["auth_url", "state", "account", "expires_at", "redirect_uri", "flow"],
+        "properties": {
+            "auth_url": _STRING,
+            "state": _STRING,
+            "account": _STRING,
+            "expires_at": _STRING,
+            "redirect_uri": _STRING,
+            "flow": {"enum": ["web", "desktop"]},
+            "scopes": {"type": "array", "items": _STRING},
+        },
+    },
     "SessionAnswer": {
         "type": "object",
         "additionalProperties": False,
@@ -93,13 +106,13 @@ def takes(model: type[BaseModel], *, is_required: bool | None = None) -> dict[st
 def asks(model: type[BaseModel]) -> dict[str, Any]:
     """Return the part of a route's description that says what query parameters it has."""
     schema = model.model_json_schema()
-    found = []
+    found, required = [], schema.get("required", ())
     for name, field in schema.get("properties", {}).items():
         plain = next((part for part in field.get("anyOf", ()) if part.get("type") != "null"), field)
         if "$ref" in plain:
             plain = schema["$defs"][plain["$ref"].rpartition("/")[2]]
         kept = {key: plain[key] for key in plain if key not in {"title", "description", "default"}}
-        found.append({"name": name, "in": "query", "required": False, "schema": kept})
+        found.append({"name": name, "in": "query", "required": name in required, "schema": kept})
     return {"parameters": found}
 
 
@@ -153,6 +166,10 @@ def _complete(path: str, operation: dict[str, Any]) -> None:
     for code in sorted(set(codes)):
         if str(code) not in responses:
             responses[str(code)] = _error(code, shape)
+    for name, answer in responses.items():
+        if "text/html" in answer.get("content", {}) and int(name) >= 400:  # noqa: PLR2004
+            # What is refused before any route has the one shape of errors there, too.
+            answer["content"] = answer["content"] | {"application/json": {"schema": shape}}
     operation["responses"] = responses
 
 

@@ -60,7 +60,9 @@ class Topics:
         return f"{self.base}/event/{channel}"
 
     def state(self, path: str) -> str:
-        """Return the topic of a retained state."""
+        """Return the topic of a retained state; alerts stand beside the states (section 7.1)."""
+        if path.startswith("alert/"):
+            return f"{self.base}/{path}"
         return f"{self.base}/state/{path}"
 
     def is_command(self, topic: str) -> bool:

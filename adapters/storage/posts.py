@@ -189,6 +189,12 @@ class PostsMixin:
             return self._posts(MY_IN_HAND, node=self._node)
         return self._posts(LEASE_OVER, now=rows.micros(now), node=self._node)
 
+    def busy_with(self, account: AccountName) -> list[PostId]:
+        """Return the account's posts that are being sent, on whichever node, or that the platform still works on."""
+        states = [*HAND, State.PROCESSING.value]
+        query = select(POST.c.id).where(POST.c.account == account, POST.c.state.in_(states))
+        return [PostId(key) for key in self._db.execute(query.order_by(POST.c.id)).scalars()]
+
     def held(self, now: datetime, reasons: tuple[str, ...], account: AccountName | None) -> list[Post]:
         """Return held posts with one of these reasons whose hold time (if any) is over."""
         query = HELD if account is None else HELD.where(POST.c.account == account)

@@ -284,6 +284,26 @@ class HintRow(Row, table=True):
     received_at: int = _int()
 
 
+class LinkRow(Row, table=True):
+    """Links of accounts that were begun: the state's hash, never the state; the PKCE verifier is sealed."""
+
+    __tablename__ = "link"
+    __table_args__ = (_index("link_state", "state_hash", unique=True), {"sqlite_strict": True})
+
+    account: str = _key()
+    state_hash: str = _text()
+    node: str = _text()
+    actor: str = _text()
+    platform: str = _text()
+    client_key: str = _text()
+    redirect_uri: str = _text()
+    scopes: str = _text()
+    verifier: str | None = _text(nullable=True)
+    created_at: int = _int()
+    expires_at: int = _int()
+    used_at: int | None = _int(nullable=True)
+
+
 class SightingRow(Row, table=True):
     """The login state of each profile when it was last read."""
 

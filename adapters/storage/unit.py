@@ -10,6 +10,7 @@ from sqlalchemy import Connection, delete, func, insert, or_, select, update
 from adapters.storage import rows
 from adapters.storage.audit import AuditMixin
 from adapters.storage.hints import HintsMixin
+from adapters.storage.links import LinksMixin
 from adapters.storage.posts import PostsMixin
 from adapters.storage.sessions import SessionsMixin
 from adapters.storage.statements import (
@@ -41,7 +42,7 @@ from daemon.domain.wire import Request
 from daemon.ports import Outgoing, StoredCommand
 
 
-class SqlUnit(PostsMixin, TasksMixin, SessionsMixin, TokensMixin, HintsMixin, AuditMixin):
+class SqlUnit(PostsMixin, TasksMixin, SessionsMixin, TokensMixin, LinksMixin, HintsMixin, AuditMixin):
     """A Unit over one SQLAlchemy connection with an open transaction."""
 
     def __init__(

@@ -18,7 +18,6 @@ class TikTokSettings:
     upload_hosts: tuple[str, ...] = ("open-upload.tiktokapis.com", "upload.*.tiktokapis.com")  # MT, DP
     client_key: str | None = None
     client_secret: str | None = field(default=None, repr=False)
-    redirect_uri: str = "http://127.0.0.1:8765/callback/"
     connect_timeout_s: float = 5.0
     read_timeout_s: float = 60.0  # for one read, and for handing one MiB to the socket
     call_deadline_s: float = 120.0  # for a whole call; for an upload from its last byte to the answer's

@@ -5,7 +5,7 @@ from typing import BinaryIO
 from urllib.parse import quote
 
 from adapters.tiktok import metadata, rules
-from adapters.tiktok.oauth import OAuth
+from adapters.tiktok.oauth import OAuth, why_not_agreed
 from adapters.tiktok.posting import PostingApi
 from adapters.tiktok.settings import TikTokSettings
 from adapters.tiktok.transport import Transport
@@ -115,9 +115,21 @@ class TikTokUploader:
         """Give the tokens back."""
         self._oauth.revoke(access_token)
 
-    def authorize_url(self, state: str, scopes: Sequence[str], challenge: str | None) -> str:
+    @property
+    def client_key(self) -> str:
+        """Return the app's client key; empty where there is none."""
+        return self._settings.client_key or ""
+
+    def authorize_url(
+        self, state: str, scopes: Sequence[str], redirect_uri: str, verifier: str | None = None,
+        *, always_asks: bool = False,
+    ) -> str:  # fmt: skip
         """Return the page on which a creator agrees. Pure."""
-        return self._oauth.authorize_url(state, scopes, challenge)
+        return self._oauth.authorize_url(state, scopes, redirect_uri, verifier, always_asks=always_asks)
+
+    def why_not_agreed(self, error: str) -> str:
+        """Return what the error of a callback means. Pure."""
+        return why_not_agreed(error)
 
     def read_hint(self, signatures: Sequence[str], body: bytes) -> Hint:
         """Return what a webhook of TikTok's says (ports.HintReader)."""

@@ -16,7 +16,8 @@ _PROGRESS = "post.progress"
 _HIDDEN = frozenset({"post", "command_id", "state"})  # named by the subject and the type already
 _STYLES = {
     "post.published": "green", "post.sent_to_inbox": "green", "post.failed": "red", "post.uncertain": "yellow",
-    "post.held": "yellow", "account.needs_login": "red",
+    "post.held": "yellow", "account.needs_login": "red", "account.link_failed": "red",
+    "account.linked": "green",
 }  # fmt: skip
 
 

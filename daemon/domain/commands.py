@@ -3,8 +3,18 @@
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, Field, SecretStr, StringConstraints, field_validator
+from pydantic import AliasChoices, Field, StringConstraints
 
+from daemon.domain.account_commands import (
+    CheckAccount,
+    DisableAccount,
+    EnableAccount,
+    FinishLink,
+    ImportAccount,
+    LinkAccount,
+    ListAccounts,
+    UnlinkAccount,
+)  # fmt: skip
 from daemon.domain.command import AccountArg, Address, Command, Hashtag, PostArg, ProfileArg, SessionArg
 from daemon.domain.post import Kind, LateRule, Mode, State
 from daemon.domain.task_commands import ListTasks, PostTask, ShowTask, SubmitTask, UpdateTask
@@ -121,33 +131,6 @@ class ResolvePost(Command):
     post: PostArg
     outcome: Literal["published", "not_published", "post_again"]
     by: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = None
-
-
-class ListAccounts(Command):
-    """Tell the linked accounts and whether their tokens work."""
-
-
-class ImportAccount(Command):
-    """Link an account by a token pair that was obtained elsewhere. Through the control socket only."""
-
-    account: AccountArg
-    platform: Literal["tiktok"] = "tiktok"
-    access_token: SecretStr
-    refresh_token: SecretStr
-    open_id: Annotated[str, StringConstraints(min_length=1, max_length=200)]
-    expires_in: int = Field(default=86400, ge=0, le=10 * 365 * 86400)
-    refresh_expires_in: int = Field(default=31536000, ge=0, le=10 * 365 * 86400)
-    scope: str = "user.info.basic,video.publish,video.upload"
-    token_type: str = "Bearer"  # noqa: S105 - the OAuth field's name, no secret
-
-    @field_validator("access_token", "refresh_token")
-    @classmethod
-    def _has_no_line_breaks(cls, value: SecretStr) -> SecretStr:
-        # A line break would surface the whole token in the HTTP client's exception.
-        text = value.get_secret_value().strip()
-        if not text or any(ord(letter) < 33 or ord(letter) > 126 for letter in text):  # noqa: PLR2004
-            raise ValueError("must be one line of visible ASCII")
-        return SecretStr(text)
 
 
 class OpenSession(Command):
@@ -320,6 +303,14 @@ VERBS: dict[str, Verb] = {
         Verb("task/list", ListTasks, is_durable=False),
         Verb("account/list", ListAccounts, is_durable=False),
         Verb("account/import", ImportAccount, is_durable=True, is_local=True),
+        # Not durable, though they write: the first one's reply holds the state, which stands nowhere in clear, and
+        # the second one's body a code; a repeat of either does no harm.
+        Verb("account/link", LinkAccount, is_durable=False, is_secret=True),
+        Verb("account/finish_link", FinishLink, is_durable=False, is_secret=True, is_local=True),
+        Verb("account/unlink", UnlinkAccount, is_durable=True, needs_id=True),
+        Verb("account/enable", EnableAccount, is_durable=True),
+        Verb("account/disable", DisableAccount, is_durable=True),
+        Verb("account/check", CheckAccount, is_durable=False),
         Verb("session/open", OpenSession, is_durable=True),
         Verb("session/close", CloseSession, is_durable=True),
         Verb("session/list", ListSessions, is_durable=False),

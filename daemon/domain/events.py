@@ -33,9 +33,12 @@ class EventType(StrEnum):
     TASK_UPDATED = "task.updated"
     TASK_POSTED = "task.posted"  # its post is ordered; what becomes of that is an update
     ACCOUNT_LINKED = "account.linked"
+    ACCOUNT_LINK_FAILED = "account.link_failed"
+    ACCOUNT_UNLINKED = "account.unlinked"
     ACCOUNT_REFRESHED = "account.refreshed"
     ACCOUNT_NEEDS_LOGIN = "account.needs_login"
     ACCOUNT_DISABLED = "account.disabled"
+    ACCOUNT_ENABLED = "account.enabled"
     SESSION_REQUESTED = "session.requested"
     SESSION_STARTED = "session.started"
     SESSION_LOGIN_STATE = "session.login_state"

@@ -1,6 +1,7 @@
 """What workers and the clock report to the bus: facts about work under way. Every one names its attempt's fence."""
 
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from daemon.domain.account import Account, Creator
 from daemon.domain.errors import PlatformError, Problem, Rejected
@@ -236,6 +237,49 @@ class RefreshFailed:
     token_version: int
     is_final: bool
     detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CodeExchanged:
+    """The platform gave tokens for a code; sealed, and nobody's until the core has looked whose they are."""
+
+    request: Request
+    account: AccountName
+    state_hash: str
+    open_id: str
+    access_token: str = field(repr=False)
+    refresh_token: str = field(repr=False)
+    access_expires_at: datetime
+    refresh_expires_at: datetime
+    scopes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ExchangeFailed:
+    """There are no tokens for a code, or nobody can know; the link is over either way."""
+
+    request: Request
+    account: AccountName
+    error: PlatformError
+
+
+@dataclass(frozen=True, slots=True)
+class TokensGivenBack:
+    """An account's tokens are over: told to the platform, or tried long enough (`error`)."""
+
+    command: int
+    account: AccountName
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class AccountInspected:
+    """The platform was asked about an account, for the caller of `request`."""
+
+    request: Request
+    account: AccountName
+    creator: Creator | None
+    error: PlatformError | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Orders to the workers: long work that the bus starts after its commit."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from daemon.domain.ids import AccountName, PostId, ProfileName, SessionId
@@ -51,6 +51,40 @@ class RefreshAccount:
 
     account: AccountName
     is_doubted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ExchangeCode:
+    """Turn a code into tokens, for the pending link with this state and the caller of `request`, who sent it."""
+
+    account: AccountName
+    state_hash: str
+    request: Request | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GiveBack:
+    """Give back an access token (sealed) that was not stored: it is nobody's here."""
+
+    account: AccountName
+    platform: str
+    access_token: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class UnlinkTokens:
+    """Tell the platform that an account's tokens are over, for the stored command `command`."""
+
+    command: int
+    account: AccountName
+
+
+@dataclass(frozen=True, slots=True)
+class InspectAccount:
+    """Ask the platform about an account now, for the caller of `request`."""
+
+    account: AccountName
+    request: Request | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,5 +141,6 @@ class SweepSessions:
     """Clean up after sessions whose owner is dead."""
 
 
+AccountWork = RefreshAccount | ExchangeCode | GiveBack | UnlinkTokens | InspectAccount
 SessionWork = Browse | EndSession | ProlongSession | AskSession | SurveyProfiles | SweepSessions
-Work = InspectMedia | Deliver | Follow | Withdraw | RefreshAccount | SessionWork
+Work = InspectMedia | Deliver | Follow | Withdraw | AccountWork | SessionWork

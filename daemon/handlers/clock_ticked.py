@@ -74,8 +74,8 @@ def _why_barred(post: Post, context: Context, *, paused: bool) -> Decision:
         )
     if paused:
         return Decision(trigger=Trigger.HOLD, code=HOLD_PAUSED, detail="posting is paused; use system/resume")
-    if account is None or account.login is Login.NEEDS_LOGIN:
-        detail = f"account {post.account} needs a login; link it again (`tokd account import {post.account}`)"
+    if account is None or account.login is not Login.OK:
+        detail = f"account {post.account} needs a login; link it with `tokd account link {post.account}`"
         return Decision(trigger=Trigger.HOLD, code=HOLD_LOGIN, detail=detail)
     return Decision(
         trigger=Trigger.HOLD,

@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+from daemon.domain.account import Login
 from daemon.domain.figures import Standing
 from daemon.domain.reports import FiguresWanted
 from daemon.handlers.context import Context
@@ -23,6 +24,10 @@ def handle(report: FiguresWanted, context: Context) -> Standing:
         outbox_pending=unit.count_unsent(),
         outbox_oldest_s=max(0.0, (now - unsent).total_seconds()) if unsent else 0.0,
         sessions=sessions,
-        token_expiry={account.name: account.refresh_expires_at.timestamp() for account in unit.accounts()},
+        token_expiry={
+            account.name: account.refresh_expires_at.timestamp()
+            for account in unit.accounts()
+            if account.login is not Login.UNLINKED
+        },
         last_success={name: at.timestamp() for name, at in successes.items()},
     )

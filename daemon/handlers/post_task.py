@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from daemon.domain.account import Login
 from daemon.domain.commands import SchedulePost
 from daemon.domain.errors import Code, Rejected
 from daemon.domain.ids import PostId
@@ -98,13 +99,13 @@ def _order(command: PostTask, task: Task, context: Context) -> SchedulePost:
 
 
 def _only_account(context: Context) -> str:
-    names = [account.name for account in context.unit.accounts()]
+    names = [found.name for found in context.unit.accounts() if found.login is not Login.UNLINKED]
     if len(names) == 1:
         return names[0]
     if not names:
         raise Rejected(
             Code.NO_SUCH_ACCOUNT,
-            "no account is linked yet; link one with `tokd account import`",
+            "no account is linked yet; link one with `tokd account link NAME`",
             field="args.account",
         )
     raise Rejected(

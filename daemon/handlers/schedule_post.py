@@ -79,7 +79,8 @@ def _check(command: SchedulePost, context: Context, task: TaskId | None) -> _Ord
     if scope not in account.scopes:
         raise Rejected(
             Code.FORBIDDEN,
-            f"account {account.name} was linked without {scope}, which {command.mode} posts need; link it again",
+            f"account {account.name} was linked without {scope}, which {command.mode} posts need; link it again "
+            f"with `tokd account link {account.name}`, and tick it",
             field="args.mode",
         )
     return _Order(command, account, platform, description, due_at, task)

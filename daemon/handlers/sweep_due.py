@@ -12,6 +12,7 @@ from daemon.handlers.hint_received import KEEP
 from daemon.handlers.retained_set_due import REST_FLAG
 
 PAGE = 200
+KEEP_LINKS_S = 86400  # so that a late answer is told why
 
 
 def handle(report: SweepDue, context: Context) -> None:  # noqa: ARG001 - it says nothing more
@@ -23,6 +24,7 @@ def handle(report: SweepDue, context: Context) -> None:  # noqa: ARG001 - it say
     context.unit.drop_sessions(old)
     context.unit.drop_tokens(old)
     context.unit.drop_hints(now - KEEP)
+    context.unit.drop_links(now - timedelta(seconds=KEEP_LINKS_S))
     context.start(SweepSessions())
     context.unit.drop_calls(now - timedelta(hours=1))
     for post in context.unit.finished_retained(now - timedelta(seconds=policy.state_keep_s), PAGE):

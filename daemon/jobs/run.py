@@ -5,25 +5,29 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from daemon.domain.errors import Code, Fault, PlatformError, Rejected, StaleAttempt
-from daemon.domain.ids import AccountName
-from daemon.domain.post import Mode, Post
-from daemon.domain.reports import Answered, CreatorRead, MediaInspected, WithdrawalAnswered, WorkDied
+from daemon.domain.post import Post
+from daemon.domain.reports import Answered, MediaInspected, WithdrawalAnswered, WorkDied
 from daemon.domain.work import (
     AskSession,
     Browse,
     Deliver,
     EndSession,
+    ExchangeCode,
     Follow,
+    GiveBack,
+    InspectAccount,
     InspectMedia,
     ProlongSession,
     RefreshAccount,
     SurveyProfiles,
     SweepSessions,
+    UnlinkTokens,
     Withdraw,
     Work,
 )  # fmt: skip
 from daemon.jobs.deliver import Delivery
 from daemon.jobs.follow import follow
+from daemon.jobs.linking import AccountJobs
 from daemon.jobs.sessions import SessionJobs
 from daemon.jobs.tools import Stopped, Tools
 from daemon.ports import PlatformUploader
@@ -52,8 +56,8 @@ class Jobs:
                     self._inspect(work)
                 case Withdraw():
                     self._withdraw(work)
-                case RefreshAccount():
-                    self._refresh(work)
+                case RefreshAccount() | ExchangeCode() | GiveBack() | UnlinkTokens() | InspectAccount():
+                    self._accounts.run(work)
                 case _:
                     self._serve_session(work)
         except (StaleAttempt, Stopped):
@@ -95,11 +99,17 @@ class Jobs:
                     self.tools.bus.tell(
                         Answered(work.request, {"status": "failed", "error": refusal.as_dict()})
                     )
+            case ExchangeCode() | UnlinkTokens() | InspectAccount():
+                self._accounts.report_death(work)
             case Withdraw():
                 fault = PlatformError(
                     Fault.UNKNOWN_OUTCOME, "internal", "tokd failed on this; its log says more"
                 )
                 self.tools.bus.tell(WithdrawalAnswered(work.command, work.post, fault))
+
+    @property
+    def _accounts(self) -> AccountJobs:
+        return AccountJobs(tools=self.tools, platforms=self.platforms)
 
     def _post(self, post_id: str) -> Post:
         post: Post | None = self.tools.bus.read(lambda unit: unit.post(post_id))  # type: ignore[arg-type]
@@ -130,19 +140,3 @@ class Jobs:
         except PlatformError as error:
             fault = error
         self.tools.ask_surely(WithdrawalAnswered(work.command, work.post, fault))
-
-    def _refresh(self, work: RefreshAccount) -> None:
-        name: AccountName = work.account
-        account = self.tools.bus.read(lambda unit: unit.account(name))
-        if account is None:
-            return
-        platform = self.platforms[account.platform]
-        if not platform.is_configured():
-            return
-        try:
-            self.tools.tokens.refresh_ahead(platform, name)
-            if platform.scope_for(Mode.DIRECT) not in account.scopes and not work.is_doubted:
-                return
-            self.tools.bus.ask(CreatorRead(name, self.tools.tokens.call(platform, name, platform.creator)))
-        except PlatformError as error:
-            LOG.warning("account %s could not be read: %s", name, error)

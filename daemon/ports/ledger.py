@@ -11,6 +11,7 @@ from daemon.domain.account import Account
 from daemon.domain.audit import Entry, Tail
 from daemon.domain.events import Event
 from daemon.domain.ids import AccountName, Actor, PostId, ProfileName, SessionId, TaskId
+from daemon.domain.linking import PendingLink
 from daemon.domain.platform import (
     Endpoint,
 )  # fmt: skip
@@ -147,6 +148,9 @@ class Unit(Protocol):
     def in_hand(self, now: datetime | None) -> list[Post]:
         """Return posts in hand whose lease ended before `now` (None: all that this node has claimed)."""
 
+    def busy_with(self, account: AccountName) -> list[PostId]:
+        """Return the account's posts that are being sent, on whichever node, or that the platform still works on."""
+
     def held(self, now: datetime, reasons: tuple[str, ...], account: AccountName | None) -> list[Post]:
         """Return held posts with one of these reasons whose hold time (if any) is over."""
 
@@ -188,6 +192,24 @@ class Unit(Protocol):
 
     def save_account(self, account: Account) -> None:
         """Store a new or changed account. Raises StaleAttempt where its tokens are newer than these."""
+
+    def link(self, account: AccountName) -> PendingLink | None:
+        """Return the latest link of an account, used or not."""
+
+    def link_of(self, state_hash: str) -> PendingLink | None:
+        """Return the link with this hash of its state."""
+
+    def save_link(self, link: PendingLink) -> None:
+        """Store a link in place of the account's one before."""
+
+    def use_link(self, state_hash: str, now: datetime) -> bool:
+        """Mark a link as used; return False where it is used or gone already, on whichever node."""
+
+    def drop_link(self, account: AccountName) -> None:
+        """Forget an account's link."""
+
+    def drop_links(self, before: datetime) -> None:
+        """Forget links that had expired before `before`."""
 
     def task(self, task_id: TaskId, *, lock: bool = False) -> Task | None:
         """Return one task; `lock` keeps other nodes from changing it until this transaction ends."""

@@ -1,4 +1,4 @@
-"""Posts: schedule one, look at it, move it, stop it, say what became of it. And the accounts they go to."""
+"""Posts: schedule one, look at it, move it, stop it, say what became of it."""
 
 import re
 from typing import Any
@@ -78,13 +78,6 @@ async def resolve(request: Request, caller: Caller, post: str) -> JSONResponse:
     read_query(request, NoQuery)
     args = await read_body(request, Resolve)
     return await order(request, caller, "post/resolve", args | {"post": _known(post)})
-
-
-@router.get("/api/v1/accounts", responses=gives(200))
-async def list_accounts(request: Request, caller: Caller) -> JSONResponse:
-    """Return the linked accounts and whether their tokens work."""
-    read_query(request, NoQuery)
-    return JSONResponse(await parts_of(request).door.result(http_actor(caller.user), "account/list", {}))
 
 
 def _known(post: str) -> str:

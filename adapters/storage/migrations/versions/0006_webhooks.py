@@ -1,14 +1,14 @@
 """Webhooks that have come, and a way from a publish id to its post.
 
 Revision ID: 0006
-Revises: 0004
+Revises: 0005
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0006"
-down_revision = "0004"
+down_revision = "0005"
 
 INT = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
