@@ -28,6 +28,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
 
+from sqlalchemy.engine import make_url
+
 from adapters.storage.store import SqlStore
 from adapters.tokens import TokenGate
 from daemon.bus import CoreBus
@@ -212,6 +214,7 @@ class Core:
         self.timer = ManualTimer()
         self.publisher = FakePublisher()
         self.figures = Figures()
+        self.gate_folder = folder
         self.gate = TokenGate(folder / "secrets" / "jwt.key")
         self.deaths = Deaths()
         self.has_broker = has_broker
@@ -242,6 +245,15 @@ class Core:
         path = folder / "tokd.db"
         path.write_bytes(_empty_ledger())
         return path
+
+    def stored(self) -> bytes:
+        """Return all bytes on disk of the stopped core: its ledger and what lies beside it. SQLite only."""
+        assert not self._is_running, "what is not written yet would be missed"
+        ledger = Path(str(make_url(self.url).database)).parent
+        folders = {ledger, self.gate_folder}
+        return b"".join(
+            path.read_bytes() for folder in folders for path in folder.rglob("*") if path.is_file()
+        )
 
     # -- life --------------------------------------------------------------------------------------------
 

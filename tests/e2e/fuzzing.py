@@ -125,6 +125,8 @@ def _plain(headers: Mapping[str, Any]) -> dict[str, Any]:
 def _has_rule(response: Any) -> bool:
     if response is None or response.status_code not in {400, 422}:
         return False
+    if response.headers.get("content-type", ["application/json"])[0].startswith("text/html"):
+        return True  # the page at /tiktok/callback: only a state that was handed out gets further
     body = json.loads(response.content)
     error = body.get("error") or body["error_details"]
     return any(part in RULES for part in str(error.get("field", "")).split("."))

@@ -239,7 +239,7 @@ def crash_at(stage: Stage, point: str) -> dict[str, str]:
     stage.daemon.kill()
     stage.daemon.start(f"{point}:kill")
     query = stage.agree(stage.begin(name), name)
-    with contextlib.suppress(requests.ConnectionError, http.client.HTTPException):
+    with contextlib.suppress(requests.RequestException, http.client.HTTPException):
         stage.come_back(query)
     assert stage.daemon.wait_dead() == failpoints.EXIT_CODE
     return query
