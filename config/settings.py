@@ -9,11 +9,11 @@ from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from config.http_section import HttpSettings
+from config.media_section import MediaSettings
 from config.sections import (
     DaemonSettings,
     Delay,
     Location,
-    MediaSettings,
     MqttSettings,
     MqttTlsSettings,
     Number,
@@ -215,6 +215,11 @@ class Settings(BaseSettings):
     def jwt_key_file(self) -> Path:
         """The file of the key that signs tokens for HTTP."""
         return self.state_dir / "secrets" / "jwt.key"
+
+    @property
+    def upload_dir(self) -> Path | None:
+        """The folder of what is uploaded or fetched; None where there is no media root."""
+        return self.media.upload_dir or (self.media.roots[0] / "uploads" if self.media.roots else None)
 
     @property
     def clones_dir(self) -> Path:

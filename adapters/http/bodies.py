@@ -105,6 +105,14 @@ class PostsQuery(Command):
     limit: int = Field(default=50, ge=1, le=200)
 
 
+class UploadQuery(Command):
+    """What an upload that can be resumed says of itself."""
+
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = None
+    size: int | None = Field(default=None, ge=1, le=2**53)
+    offset: int | None = Field(default=None, ge=0, le=2**53)
+
+
 BODIES: tuple[type[Command], ...] = (
     Nothing, Browse, Login, Extend, Reschedule, Resolve, SchedulePost, SubmitTask, TaskChanges, PostToTiktok,
 )  # fmt: skip
@@ -126,4 +134,5 @@ __all__ = [
     "SessionsQuery",
     "SubmitTask",
     "TaskChanges",
+    "UploadQuery",
 ]

@@ -11,7 +11,9 @@ from adapters.http.guard import Guard
 from adapters.http.hub import Hub
 from adapters.http.metrics import Metrics
 from adapters.http.settings import HttpSettings
+from adapters.http.uploads import Slots
 from daemon.domain.access import Claims
+from daemon.ports import MediaStore
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,8 @@ class Parts:
     metrics: Metrics
     loops: Callable[[], Mapping[str, float]]  # seconds since each essential loop has last turned
     is_stopping: Callable[[], bool]
+    slots: Slots
+    store: MediaStore | None  # None: there is no folder for uploads
 
 
 def parts_of(request: Request) -> Parts:

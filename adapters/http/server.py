@@ -18,8 +18,9 @@ from adapters.http.hub import Hub
 from adapters.http.metrics import Metrics
 from adapters.http.parts import Parts
 from adapters.http.settings import HttpSettings
+from adapters.http.uploads import Slots
 from daemon.domain.errors import StartRefused
-from daemon.ports import Bus, Clock, Gate, Outgoing, Supervisor
+from daemon.ports import Bus, Clock, Gate, MediaStore, Outgoing, Supervisor
 
 log = logging.getLogger("tokd.http")
 
@@ -38,13 +39,14 @@ class HttpServer:
     def __init__(
         self, settings: HttpSettings, bus: Bus, clock: Clock, gate: Gate, supervisor: Supervisor, *,
         loops: Callable[[], Mapping[str, float]] = dict, is_stopping: Callable[[], bool] = bool,
+        store: MediaStore | None = None,
     ) -> None:  # fmt: skip
         self._settings = settings
         self._supervisor = supervisor
         self._parts = Parts(
             settings=settings, door=Door(bus, clock), guard=Guard(gate, bus, clock),
             hub=Hub(settings.readers_max, settings.buffer_max), metrics=Metrics(settings.version),
-            loops=loops, is_stopping=is_stopping,
+            loops=loops, is_stopping=is_stopping, slots=Slots(settings.uploads_max), store=store,
         )  # fmt: skip
         self._is_open = False
         self._loop: asyncio.AbstractEventLoop | None = None

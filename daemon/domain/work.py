@@ -1,6 +1,6 @@
 """Orders to the workers: long work that the bus starts after its commit."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from daemon.domain.ids import AccountName, PostId, ProfileName, SessionId
@@ -15,6 +15,19 @@ class InspectMedia:
     command: int
     name: str
     platform: str
+
+
+@dataclass(frozen=True, slots=True)
+class FetchMedia:
+    """Fetch a video from this address and check it, for the stored command `command`."""
+
+    command: int
+    url: str = field(repr=False)  # its query may be a password
+
+
+@dataclass(frozen=True, slots=True)
+class SweepMedia:
+    """Clean up in the media store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,4 +117,5 @@ class SweepSessions:
 
 
 SessionWork = Browse | EndSession | ProlongSession | AskSession | SurveyProfiles | SweepSessions
-Work = InspectMedia | Deliver | Follow | Withdraw | RefreshAccount | SessionWork
+MediaWork = InspectMedia | FetchMedia | SweepMedia
+Work = MediaWork | Deliver | Follow | Withdraw | RefreshAccount | SessionWork

@@ -16,7 +16,7 @@ from daemon.domain.task import NEWS, Task, follow
 from daemon.domain.task_views import post_status
 from daemon.domain.views import account_view, post_view
 from daemon.domain.wire import Request
-from daemon.domain.work import AskSession, Browse, InspectMedia, SurveyProfiles, Withdraw, Work
+from daemon.domain.work import AskSession, Browse, FetchMedia, InspectMedia, SurveyProfiles, Withdraw, Work
 from daemon.ports import Gate, Ids, MediaProbe, Outgoing, PlatformUploader, StoredCommand, Unit, Vault
 
 PAUSED_FLAG = "paused"
@@ -46,7 +46,7 @@ class Rules:
 class Accepted:
     """A command whose result comes later; `work` finds it out. Its `command` is set when the row is known."""
 
-    work: InspectMedia | Withdraw | Browse
+    work: InspectMedia | FetchMedia | Withdraw | Browse
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from daemon.domain.media import MediaFacts
 from daemon.domain.reports import MediaInspected
 from daemon.domain.task_commands import PostTask
 from daemon.domain.wire import read_args
-from daemon.handlers import post_task, schedule_post
+from daemon.handlers import fetches, post_task, schedule_post
 from daemon.handlers.context import Context
 
 
@@ -22,6 +22,7 @@ def handle(report: MediaInspected, context: Context) -> None:
     context.stored = stored
     body = json.loads(stored.body)
     command = read_args(VERBS[stored.verb], body["args"])
+    fetches.forget(stored, context)
     try:
         result = _finish(command, report, context, dry_run=body["dry_run"])
     except Rejected as refusal:
@@ -36,7 +37,7 @@ def _finish(command: Command, report: MediaInspected, context: Context, *, dry_r
             return schedule_post.finish(command, _facts(report), context, dry_run=dry_run)
         case PostTask():
             with post_task.in_its_words():
-                return post_task.finish(command, _facts(report), context, dry_run=dry_run)
+                return post_task.finish(command, _facts(report), context, dry_run=dry_run, url=report.url)
     raise TypeError(f"{type(command).__name__} has no media")
 
 

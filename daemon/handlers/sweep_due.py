@@ -6,7 +6,7 @@ from datetime import timedelta
 from daemon.domain.account import Login
 from daemon.domain.ids import PostId
 from daemon.domain.reports import RetainedSetDue, SweepDue
-from daemon.domain.work import RefreshAccount, SweepSessions
+from daemon.domain.work import RefreshAccount, SweepMedia, SweepSessions
 from daemon.handlers.context import Context
 from daemon.handlers.retained_set_due import REST_FLAG
 
@@ -22,6 +22,7 @@ def handle(report: SweepDue, context: Context) -> None:  # noqa: ARG001 - it say
     context.unit.drop_sessions(old)
     context.unit.drop_tokens(old)
     context.start(SweepSessions())
+    context.start(SweepMedia())
     context.unit.drop_calls(now - timedelta(hours=1))
     for post in context.unit.finished_retained(now - timedelta(seconds=policy.state_keep_s), PAGE):
         context.unit.save_post(replace(post, retained=False, version=post.version + 1))

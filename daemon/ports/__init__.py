@@ -2,6 +2,7 @@
 
 from daemon.ports.access import Gate
 from daemon.ports.ledger import Outgoing, Publisher, Store, StoredCommand, Unit
+from daemon.ports.media import MediaFetcher, MediaStore, OpenUpload
 from daemon.ports.platforms import MediaProbe, OpenMedia, PlatformUploader, Vault
 from daemon.ports.runtime import Bus, Clock, Ids, Supervisor, Timer
 from daemon.ports.sessions import Browser, OpenBrowser, Pictures, Profiles
@@ -12,9 +13,12 @@ __all__ = [
     "Clock",
     "Gate",
     "Ids",
+    "MediaFetcher",
     "MediaProbe",
+    "MediaStore",
     "OpenBrowser",
     "OpenMedia",
+    "OpenUpload",
     "Outgoing",
     "Pictures",
     "PlatformUploader",
