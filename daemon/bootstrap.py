@@ -159,12 +159,9 @@ class _Composition:
             fetches=media.jobs(self._settings, tools),
         )  # fmt: skip
         pool = WorkerPool(
-            self._settings.daemon.workers,
-            jobs.run,
-            bus.work_ended,
-            self._app,
+            self._settings.daemon.workers, jobs.run, bus.work_ended, self._app,
             self._settings.session.max_concurrent,
-        )
+        )  # fmt: skip
         control = ControlServer(self._settings.control_socket, bus, self._clock, self._app)
         bus.add_publisher(control)
         self._add("bus", bus.start, bus.stop)

@@ -206,7 +206,7 @@ class _Run:
                 if answer.status not in _MOVED:
                     yield answer
                     return
-                url = urljoin(url, answer.headers.get("Location") or "")
+                url = _joined(url, answer.headers.get("Location", ""))
                 target = self._files.target_of(url, self._field)
             finally:
                 watch.release()
@@ -283,6 +283,13 @@ class _Run:
             advice,
             retryable=retryable,
         )
+
+
+def _joined(url: str, location: str) -> str:
+    try:
+        return urljoin(url, location)
+    except ValueError:
+        return ""  # which is no address, and refused as such
 
 
 def _begins_at(answer: http.client.HTTPResponse) -> int | None:
