@@ -35,6 +35,7 @@ from daemon.domain.session import BrowserEnded, EndReason
 from daemon.domain.wire import read_request
 from daemon.domain.work import Browse, Work
 from daemon.handlers.context import Rules
+from daemon.jobs.fetch import FetchJobs
 from daemon.jobs.run import Jobs
 from daemon.jobs.sessions import LiveSessions, SessionJobs
 from daemon.jobs.tokens import TokenDesk
@@ -173,6 +174,7 @@ class Core:
         vault: FakeVault | None = None,
         ids: CountedIds | None = None,
         random: Callable[[], float] = lambda: 1.0,
+        fetches: Callable[[Tools], FetchJobs] | None = None,
     ) -> None:
         self.url = url or f"sqlite:///{folder / 'tokd.db'}"
         self.node = NodeName(node)
@@ -191,6 +193,7 @@ class Core:
         self.deaths = Deaths()
         self.has_broker = has_broker
         self._random = random
+        self._fetches = fetches
         self._workers = workers
         self._link = link
         self._is_running = False
@@ -231,7 +234,8 @@ class Core:
         sessions = SessionJobs(
             tools=tools, profiles=self.profiles, browser=self.browser, live=self.live, pictures=self.pictures
         )
-        self.jobs = Jobs(tools=tools, platforms=rules.platforms, sessions=sessions)
+        fetches = self._fetches(tools) if self._fetches is not None else None
+        self.jobs = Jobs(tools=tools, platforms=rules.platforms, sessions=sessions, fetches=fetches)
         self.pool = WorkerPool(
             self._workers, self.jobs.run, self._work_ended, self.deaths, self.policy.sessions.max_concurrent
         )

@@ -205,12 +205,12 @@ class PartFolder:
             os.rename(f"{name}.new", f"{name}{NOTE}", src_dir_fd=inner, dst_dir_fd=inner)
             os.fsync(inner)
 
-    def sweep(self, older_than_s: float) -> int:
-        """Remove everything in the hidden folder that is older and that nobody is at; return how many."""
-        count, limit = 0, time.time() - older_than_s
+    def sweep(self, before: float) -> int:
+        """Remove what was last written before that time and is in nobody's hands; return how many."""
+        count = 0
         with contextlib.suppress(FileNotFoundError), self.opened(make=False) as (_, inner):
             for name in os.listdir(inner):  # noqa: PTH208
-                if os.stat(name, dir_fd=inner, follow_symlinks=False).st_mtime >= limit:
+                if os.stat(name, dir_fd=inner, follow_symlinks=False).st_mtime >= before:
                     continue
                 with contextlib.suppress(PartTaken, FileNotFoundError, Rejected):
                     part = (

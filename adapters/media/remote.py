@@ -70,7 +70,7 @@ class RemoteFiles:
         name = f"fetch-{hashlib.sha256(key.encode()).hexdigest()[:32]}"
         note = self._store.parts.note(name)
         if "media" in note and (facts := self._store.find(str(note["media"]))) is not None:
-            return facts  # fetched before a crash
+            return self._store.renewed(facts)  # fetched before a crash
         try:
             part = self._store.parts.open_part(name)
         except PartTaken:

@@ -18,6 +18,7 @@ from daemon.domain.media import MediaFacts, StoredMedia, UploadState
 
 EXTENSIONS = {"mp4": ".mp4", "mov": ".mov", "3gp": ".3gp", "webm": ".webm", "matroska": ".mkv"}
 PARTS_KEPT_S = 7 * 86400
+RENEWED_AFTER_S = 86400
 _STORED = re.compile(r"([0-9a-f]{64})\.[0-9a-z]{2,4}")
 
 
@@ -35,12 +36,16 @@ class StoreSettings:
 class FileStore:
     """Implements ports.MediaStore. Every method may be called from any thread."""
 
-    def __init__(self, settings: StoreSettings, library: MediaLibrary, stopping: threading.Event) -> None:
+    def __init__(
+        self, settings: StoreSettings, library: MediaLibrary, stopping: threading.Event, *,
+        now: Callable[[], float] = time.time,
+    ) -> None:  # fmt: skip
         self.parts = PartFolder(settings.folder, settings.floor)
         self.size_max = settings.size_max
         self._settings = settings
         self._library = library
         self._stopping = stopping
+        self._now = now
         self._renaming = threading.Lock()
 
     # -- uploads -----------------------------------------------------------------------------------------
@@ -56,7 +61,7 @@ class FileStore:
             return Upload(self, self._open(f"new-{secrets.token_hex(8)}"), None, size)
         facts = self._present(sha256)
         if facts is not None:
-            return StoredMedia(facts, is_new=False)
+            return StoredMedia(self.renewed(facts), is_new=False)
         name = f"{sha256}-{size}"
         for other in self.parts.sizes(f"{sha256}-"):
             if other != name:  # whoever sent that was wrong about its size, or this one is
@@ -69,7 +74,7 @@ class FileStore:
                 raise UploadConflict(f"{part.received} bytes are here, so go on there", part.received)
             self.parts.require_space(size - part.received)
         except BaseException:
-            part.close(keep=True)
+            part.close(keep=part.received > 0)
             raise
         return Upload(self, part, sha256, size)
 
@@ -118,7 +123,7 @@ class FileStore:
                 self.parts.publish(part, name)
                 return StoredMedia(self._library.renamed(facts, self._media_name(name)), is_new=True)
         part.close(keep=False)
-        return StoredMedia(old, is_new=False)
+        return StoredMedia(self.renewed(old), is_new=False)
 
     def hash_of(self, part: Part) -> str:
         """Return the SHA-256 of what a part holds. Raises Rejected(shutting_down)."""
@@ -134,6 +139,17 @@ class FileStore:
             return None
         return facts if Path(name).stem == facts.sha256 else None
 
+    def renewed(self, facts: MediaFacts) -> MediaFacts:
+        """Let a file count as new again: somebody wants it, and the sweep must not take it before there is a post.
+
+        Only the change time moves; whoever is sending the file sees by its hash that it is the same.
+        """
+        path = self._settings.folder / Path(facts.name).name
+        if self._now() - path.stat().st_ctime < RENEWED_AFTER_S:
+            return facts
+        path.chmod(0o600)
+        return self._library.renamed(facts, facts.name)
+
     def _present(self, sha256: str) -> MediaFacts | None:
         for extension in EXTENSIONS.values():
             name = f"{sha256}{extension}"
@@ -148,11 +164,11 @@ class FileStore:
 
     def sweep(self) -> int:
         """Remove what was begun and not finished for a week."""
-        return self.parts.sweep(PARTS_KEPT_S)
+        return self.parts.sweep(self._now() - PARTS_KEPT_S)
 
     def aged(self, days: float) -> dict[str, str]:
         """Return the names (with their SHA-256) of stored files that have lain unchanged for so many days."""
-        limit, found = time.time() - days * 86400, {}
+        limit, found = self._now() - days * 86400, {}
         with contextlib.suppress(FileNotFoundError), self.parts.opened(make=False) as (outer, _):
             for name in os.listdir(outer):  # noqa: PTH208
                 stored = _STORED.fullmatch(name)
