@@ -31,6 +31,7 @@ class EventType(StrEnum):
     POST_CANCELLED = "post.cancelled"
     MEDIA_FETCHING = "media.fetching"
     MEDIA_FETCHED = "media.fetched"
+    MEDIA_REFUSED = "media.refused"
     TASK_SUBMITTED = "task.submitted"
     TASK_UPDATED = "task.updated"
     TASK_POSTED = "task.posted"  # its post is ordered; what becomes of that is an update

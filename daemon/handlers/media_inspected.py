@@ -6,6 +6,7 @@ from typing import Any
 from daemon.domain.command import Command
 from daemon.domain.commands import VERBS, SchedulePost
 from daemon.domain.errors import Rejected
+from daemon.domain.events import EventType
 from daemon.domain.media import MediaFacts
 from daemon.domain.reports import MediaInspected
 from daemon.domain.task_commands import PostTask
@@ -23,6 +24,9 @@ def handle(report: MediaInspected, context: Context) -> None:
     body = json.loads(stored.body)
     command = read_args(VERBS[stored.verb], body["args"])
     fetches.forget(stored, context)
+    if report.url is not None and report.refusal is not None:
+        told = {"code": report.refusal.code.value, "detail": report.refusal.message, "command_id": stored.id}
+        context.emit(EventType.MEDIA_REFUSED, f"command/{stored.id}", told)
     try:
         result = _finish(command, report, context, dry_run=body["dry_run"])
     except Rejected as refusal:

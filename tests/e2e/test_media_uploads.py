@@ -71,12 +71,12 @@ class Stage:
     def upload(self, content: bytes, query: str = "", **more: Any) -> Answer:
         return self.send("POST", MEDIA + query, content, **more)
 
-    def form(self, *fields: tuple[str, bytes], end: bytes = b"--edge--\r\n") -> Answer:
+    def form(self, *fields: tuple[str, bytes], query: str = "", end: bytes = b"--edge--\r\n") -> Answer:
         body = b"".join(
             b'--edge\r\nContent-Disposition: form-data; name="%b"; filename="../../x.mp4"\r\n\r\n%b\r\n'
             % (name.encode(), content) for name, content in fields
         )  # fmt: skip
-        return self.upload(body + end, kind="multipart/form-data; boundary=edge")
+        return self.upload(body + end, query, kind="multipart/form-data; boundary=edge")
 
     def head(self, query: str, length: int, *, expect: bool = False) -> bytes:
         lines = [
@@ -252,6 +252,15 @@ def test_two_uploads_of_one_content_at_once_are_one_too_many(stage: Stage) -> No
         assert (answer.status, answer.code) == (409, "upload_conflict")
         wire.sendall(content[10:])
         assert wire.recv(4096).startswith(b"HTTP/1.1 201 ")
+
+
+def test_a_form_goes_on_like_any_other_body(stage: Stage) -> None:
+    content = stage.content()
+
+    begun = stage.form(("file", content[:700_000]), query=named(content))
+    ended = stage.form(("file", content[700_000:]), query=named(content, offset=700_000))
+
+    assert (begun.status, begun.body["received"], ended.status) == (202, 700_000, 201)
 
 
 def test_another_content_than_announced_is_dropped(stage: Stage) -> None:

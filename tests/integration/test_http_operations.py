@@ -114,6 +114,7 @@ def test_every_endpoint_is_described(described: dict[str, Any]) -> None:
         ("POST", "/api/v1/tasks/{task}/post-to-tiktok"), ("GET", "/api/v1/tasks/{task}/post-status"),
         ("GET", "/api/v1/accounts"), ("GET", "/livez"), ("GET", "/readyz"), ("GET", "/metrics"),
         ("GET", "/openapi.json"), ("GET", "/api/v1/events"),
+        ("POST", "/api/v1/media"), ("GET", "/api/v1/media/{sha256}"),
     }  # fmt: skip
 
 

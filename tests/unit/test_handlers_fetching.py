@@ -108,6 +108,8 @@ def test_a_refused_fetch_refuses_the_order_in_its_own_words(stage: Stage) -> Non
 
     assert [reply["error"]["field"] for reply in (post, posted)] == ["args.url", "args.task"]
     assert stage.post_status(task) == {}
+    (told, _) = stage.core.events("media.refused")
+    assert (told["data"]["code"], told["data"]["detail"]) == ("media_rejected", "gone")
 
 
 def test_a_task_that_gets_another_video_meanwhile_is_not_posted(stage: Stage) -> None:

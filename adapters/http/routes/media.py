@@ -12,7 +12,7 @@ from adapters.http.errors import Refused, error_answer
 from adapters.http.front import UPLOADS
 from adapters.http.openapi import asks, gives
 from adapters.http.parts import Caller, parts_of
-from adapters.http.reading import read_query
+from adapters.http.reading import key_of, read_query
 from adapters.http.uploads import FIELD, FORM_SLACK, body_of, receive
 from daemon.domain.errors import Code, Rejected, UploadConflict
 from daemon.domain.media import StoredMedia, UploadState
@@ -64,6 +64,7 @@ async def upload(request: Request, caller: Caller) -> JSONResponse:  # noqa: ARG
     `offset` continues it there.
     """
     query = read_query(request, UploadQuery)
+    key_of(request)  # checked as everywhere, though a content is its own key
     if (query.sha256 is None) != (query.size is None) or (query.offset is not None and query.sha256 is None):
         raise Rejected(Code.BAD_FIELD, "sha256 and size belong together; offset needs both", field="size")
     parts, store, body = parts_of(request), _store(request), body_of(request)
