@@ -6,7 +6,6 @@ import ipaddress
 import socket
 import ssl
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -16,6 +15,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+
+from adapters.media.dialing import Dial
 
 _BLOCK = 65536
 _PEM = serialization.Encoding.PEM
@@ -186,10 +187,10 @@ def _certificate(folder: Path, ca_file: Path, names: tuple[str, ...]) -> Path:
     return path
 
 
-def dial_to(host: TlsHost, dialled: list[tuple[str, int]]) -> Callable[[str, int, float], socket.socket]:
+def dial_to(host: TlsHost, dialled: list[tuple[str, int]]) -> Dial:
     """Return a dialer that notes what it was asked for, and connects to the host whatever that was."""
 
-    def dial(address: str, port: int, timeout_s: float) -> socket.socket:
+    def dial(address: str, port: int, timeout_s: float, _guard: object) -> socket.socket:
         dialled.append((address, port))
         return socket.create_connection(("127.0.0.1", host.port), timeout_s)
 

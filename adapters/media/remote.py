@@ -138,7 +138,7 @@ class RemoteFiles:
 
     def connect(self, target: Target, field: str, watch: Watchdog) -> Pinned:
         """Return a connection, not opened yet. Raises Rejected, OSError."""
-        addresses = checked_addresses(target, self._resolver, field)
+        addresses = checked_addresses(target, self._resolver, field, watch)
         self._tls = self._tls or _tls_of(None)
         return Pinned(target, addresses, self._tls, self._settings.stall_s, self._dialer, watch)
 

@@ -1,9 +1,11 @@
 """The fetcher against a real TLS host on loopback: what it takes, where it goes on, and whom it never calls."""
 
+import contextlib
 import hashlib
 import itertools
 import logging
 import re
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +16,7 @@ from typing import Any
 import pytest
 
 from adapters.media import FetchSettings, FileStore, Hosts, MediaLibrary, RemoteFiles, StoreSettings
+from adapters.media.dialing import Dial, Resolve, dial
 from adapters.scheduler import SystemClock
 from daemon.domain.errors import Code, Rejected
 from daemon.domain.media import MediaFacts
@@ -57,7 +60,7 @@ class Stage:
         return self.host.put(PATH, more.pop("content", self.content), **more)
 
     def fetcher(
-        self, resolver: Callable[[str, int], Sequence[str]] | None = None, **settings: Any
+        self, resolver: Resolve | None = None, dialer: Dial | None = None, private: str = "", **settings: Any
     ) -> RemoteFiles:
         def resolve(name: str, _port: int) -> Sequence[str]:
             self.asked.append(name)
@@ -72,9 +75,11 @@ class Stage:
             settle_s=2,
         )
         times = {"ca_file": self.host.ca_file, "retry_delays_s": (0.01, 0.01), "stall_s": 5} | settings
+        hosts = Hosts(ALLOWED, (private,) if private else ())
+        store = FileStore(place, library, self.stopping)
         return RemoteFiles(
-            FetchSettings(**times), Hosts(ALLOWED), FileStore(place, library, self.stopping), self.stopping,
-            resolver=resolver or resolve, dialer=dial_to(self.host, self.dialled),
+            FetchSettings(**times), hosts, store, self.stopping,
+            resolver=resolver or resolve, dialer=dialer or dial_to(self.host, self.dialled),
         )  # fmt: skip
 
     def fetch(self, url: str = URL, key: str = "k", **more: Any) -> MediaFacts:
@@ -267,6 +272,65 @@ def test_a_stop_ends_a_fetch_at_once_and_keeps_what_has_come(stage: Stage) -> No
     course.gate.set()
     assert stage.fetch().size == len(stage.content)
     assert stage.host.ranges() == [None, "bytes=100000-"]
+
+
+@contextlib.contextmanager
+def _nobody_accepts() -> Iterator[int]:
+    """Listen on a port where a connection is never made."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        port = listener.getsockname()[1]
+        for _ in range(4):  # fills the line of those who wait
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(("127.0.0.1", port))
+        yield port
+
+
+@contextlib.contextmanager
+def _nobody_shakes_hands() -> Iterator[int]:
+    """Listen on a port where nothing is said."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener.getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    "place",
+    [_nobody_accepts, _nobody_shakes_hands, contextlib.nullcontext],
+    ids=["connecting", "handshake", "name"],
+)
+def test_a_stop_ends_a_fetch_that_has_not_begun_to_receive(
+    stage: Stage, place: Callable[[], contextlib.AbstractContextManager[int | None]]
+) -> None:
+    asked, never = threading.Event(), threading.Event()
+
+    def resolve(_name: str, _port: int) -> Sequence[str]:
+        asked.set()
+        if port is None:
+            never.wait(20)
+        return ["127.0.0.1"]
+
+    found: list[Rejected] = []
+    with place() as port:
+        url = f"https://127.0.0.1:{port or 443}/a.mp4"
+        files = stage.fetcher(resolve, dialer=dial, private=f"127.0.0.1:{port or 443}")
+        worker = threading.Thread(target=lambda: found.append(_refusal(files, url)))
+        worker.start()
+        assert asked.wait(10)
+        worker.join(0.3)
+        begun = time.monotonic()
+        stage.stopping.set()
+        worker.join(10)
+    never.set()
+
+    assert found[0].code is Code.SHUTTING_DOWN
+    assert time.monotonic() - begun < 2
+
+
+def _refusal(files: RemoteFiles, url: str) -> Rejected:
+    with pytest.raises(Rejected) as caught:
+        files.fetch(url, "k", "args.url", lambda *_told: None)
+    return caught.value
 
 
 def test_a_host_whose_certificate_nobody_vouches_for_is_refused(stage: Stage) -> None:
