@@ -51,14 +51,19 @@ class FileStore:
     # -- uploads -----------------------------------------------------------------------------------------
 
     def begin(
-        self, sha256: str | None = None, size: int | None = None, offset: int | None = None
+        self,
+        sha256: str | None = None,
+        size: int | None = None,
+        offset: int | None = None,
+        *,
+        expected: int = 0,
     ) -> "Upload | StoredMedia":
         """Begin or resume an upload, or return the file that is here already. What it raises stands at the port."""
         if size is not None and size > self.size_max:
             raise self.too_large()
         if sha256 is None or size is None:
-            self.parts.require_space(size or 0)
-            return Upload(self, self._open(f"new-{secrets.token_hex(8)}"), None, size)
+            self.parts.require_space(expected)
+            return Upload(self, self._open(f"new-{secrets.token_hex(8)}"), None, None)
         facts = self._present(sha256)
         if facts is not None:
             return StoredMedia(self.renewed(facts), is_new=False)

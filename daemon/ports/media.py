@@ -14,7 +14,7 @@ class OpenUpload(Protocol):
         """Return how many bytes there are, those of earlier requests included."""
 
     def write(self, block: bytes) -> None:
-        """Add bytes. Raises Rejected: too_large, bad_field (more than was announced), disk_full."""
+        """Add bytes. Raises Rejected: too_large, disk_full, bad_field where it is more than was announced."""
 
     def finish(self) -> StoredMedia | None:
         """Check what has come and keep it; None where bytes are missing yet, which may follow in another request.
@@ -31,13 +31,18 @@ class MediaStore(Protocol):
     """A folder of files that are named by their content."""
 
     def begin(
-        self, sha256: str | None = None, size: int | None = None, offset: int | None = None
+        self,
+        sha256: str | None = None,
+        size: int | None = None,
+        offset: int | None = None,
+        *,
+        expected: int = 0,
     ) -> OpenUpload | StoredMedia:
         """Begin an upload, or go on with one at `offset`; or return the file where it is here already.
 
-        Only one with `sha256` and `size` can be resumed. Without an offset it begins anew. May block on the disk.
-        Raises UploadConflict where another caller is at it, or for another offset than `received`; Rejected:
-        too_large, disk_full, bad_field.
+        `expected` bytes, more or less, are about to come. Only one with `sha256` and `size` can be resumed; without
+        an offset it begins anew. May block on the disk. Raises UploadConflict where another caller is at it, or for
+        another offset than `received`; Rejected: too_large, disk_full, not_configured.
         """
 
     def look(self, sha256: str) -> UploadState | None:

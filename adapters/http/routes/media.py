@@ -70,7 +70,9 @@ async def upload(request: Request, caller: Caller) -> JSONResponse:  # noqa: ARG
     parts, store, body = parts_of(request), _store(request), body_of(request)
     try:
         with parts.slots.one():
-            begun = await asyncio.to_thread(store.begin, query.sha256, query.size, query.offset)
+            begun = await asyncio.to_thread(
+                store.begin, query.sha256, query.size, query.offset, expected=_length(request)
+            )
             if isinstance(begun, StoredMedia):
                 return _kept(begun)
             try:
@@ -112,9 +114,13 @@ def _store(request: Request) -> MediaStore:
     return store
 
 
+def _length(request: Request) -> int:
+    return int(request.headers.get("content-length", "0"))  # digits, or the front has refused it
+
+
 def _refuse_length(request: Request, query: UploadQuery, begun: OpenUpload) -> None:
     """Refuse at once what says itself that it is too much. What comes without a length is counted."""
-    length = int(request.headers.get("content-length", "0"))
+    length = _length(request)
     slack = FORM_SLACK if request.headers.get("content-type", "").lower().startswith("multipart/") else 0
     if query.size is not None and begun.received + length > query.size + slack:
         raise Rejected(
