@@ -424,6 +424,25 @@ def test_the_endpoint_is_described(stage: Stage) -> None:
     )
 
 
+@pytest.mark.parametrize("end", ["stop", "kill"])
+def test_an_upload_that_the_daemons_end_cuts_off_can_go_on(stage: Stage, end: str) -> None:
+    content = stage.content(3_000_000)
+    with stage.connect() as wire:
+        wire.sendall(stage.head(named(content), len(content)) + content[:2_500_000])
+        wait_until(lambda: stage.received(digest(content)) >= 2_000_000)
+        if end == "stop":
+            assert stage.daemon.stop(8) == 0
+        else:
+            stage.daemon.kill()
+    stage.daemon.start()
+
+    there = stage.received(digest(content))
+    answer = stage.upload(content[there:], named(content, offset=there))
+
+    assert there >= 2_000_000
+    assert (answer.status, answer.body["sha256"]) == (201, digest(content))
+
+
 def test_the_disk_keeps_its_floor(stage: Stage) -> None:
     content = stage.content()
     stage.daemon.stop()
