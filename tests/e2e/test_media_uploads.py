@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,6 @@ class Stage:
     token: str = ""
     clip: bytes = b""
     made: int = 0
-    kept: list[str] = field(default_factory=list)
 
     @property
     def port(self) -> int:
