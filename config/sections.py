@@ -288,25 +288,3 @@ class TikTokSettings(Section):
         if 2 * self.chunk_size > self.single_chunk_max:
             raise ValueError("chunk_size must be at most half of single_chunk_max")
         return self
-
-
-class MediaSettings(Section):
-    """Where videos and photos may come from."""
-
-    roots: tuple[Location, ...] = Field(
-        (Path("./media"),),
-        description="Folders a post may take its files from; nothing outside of them is ever read.",
-    )
-    allowed_hosts: tuple[HostName, ...] = Field(
-        ("supabase.co", "supabase.io", "storage.googleapis.com", "s3.amazonaws.com"),
-        description="Hosts, with everything below them, that media may be fetched from, by https only.",
-    )
-    verified_prefixes: tuple[UrlPrefix, ...] = Field(
-        (), description='Address prefixes verified with TikTok, which may pull from them; each ends with "/".'
-    )
-    settle_s: Number = Field(2.0, ge=0, le=600, description="Seconds a file must stay unchanged.")
-    allow_hard_links: Flag = Field(False, description="Accept files that have a second name elsewhere.")
-    probe_timeout_s: Number = Field(20, gt=0, le=600, description="Seconds the look into a video may take.")
-    probe_memory_mb: Whole = Field(
-        1024, ge=64, le=65536, description="Megabytes of memory the look into a video may take."
-    )

@@ -10,11 +10,11 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from config.access_section import AccessSettings
 from config.http_section import HttpSettings
+from config.media_section import MediaSettings
 from config.sections import (
     DaemonSettings,
     Delay,
     Location,
-    MediaSettings,
     MqttSettings,
     MqttTlsSettings,
     Number,
@@ -227,6 +227,11 @@ class Settings(BaseSettings):
         if self.http.host not in {"127.0.0.1", "localhost", "0.0.0.0"}:  # noqa: S104 - a comparison
             return None
         return f"http://127.0.0.1:{self.http.port}/tiktok/callback"
+
+    @property
+    def upload_dir(self) -> Path | None:
+        """The folder of what is uploaded or fetched; None where there is no media root."""
+        return self.media.upload_dir or (self.media.roots[0] / "uploads" if self.media.roots else None)
 
     @property
     def clones_dir(self) -> Path:

@@ -14,7 +14,6 @@ from typing import Any
 
 from adapters.broker import MosquittoChild
 from adapters.control.server import ControlServer
-from adapters.media import MediaLibrary
 from adapters.mqtt import MqttGateway, MqttSettings, TlsSettings
 from adapters.scheduler.clock import RandomIds, SystemClock
 from adapters.scheduler.timer import ApschedulerTimer
@@ -46,7 +45,9 @@ from daemon.importing import without_collections
 from daemon.jobs.run import Jobs
 from daemon.jobs.tokens import TokenDesk
 from daemon.jobs.tools import Tools
+from daemon.media_parts import media_parts
 from daemon.policy_parts import gates_of, policy_of
+from daemon.ports import MediaProbe, MediaStore
 from daemon.session_parts import session_parts, session_policy
 from daemon.worker import WorkerPool
 
@@ -139,37 +140,37 @@ class _Composition:
         try:
             broker = self._broker(state_dir)
             platform = self._platform(state_dir)
-            media = self._media()
+            media = media_parts(self._settings, self._clock, self._stopping, simulate=self._options.simulate)
         except Exception:
             self._stop_children()
             raise
         vault = self._vault()
-        rules = self._rules(platform, media, vault, has_broker=broker.settings is not None)
+        rules = self._rules(platform, media.library, vault, has_broker=broker.settings is not None)
         timer = ApschedulerTimer(on_jump=lambda: self._figures.count(Tally.CLOCK_JUMPS))
         pool: WorkerPool
         store = self._store(rules)
         bus = CoreBus(store, self._clock, timer, rules, self._app, lambda work: pool.put(work))
         tools = Tools(
-            bus=bus, clock=self._clock, vault=vault, media=media, policy=rules.policy, stopping=self._stopping,
+            bus=bus, clock=self._clock, vault=vault, media=media.library, policy=rules.policy, stopping=self._stopping,
             tokens=TokenDesk(bus, vault, self._clock, rules.policy.refresh_margin_s, self._stopping),
             figures=self._figures,
         )  # fmt: skip
         sessions = session_parts(self._settings, self._markers, self._clock, self._site)
-        jobs = Jobs(tools=tools, platforms=rules.platforms, sessions=sessions.jobs(self._settings, tools))
+        jobs = Jobs(
+            tools=tools, platforms=rules.platforms, sessions=sessions.jobs(self._settings, tools),
+            fetches=media.jobs(self._settings, tools),
+        )  # fmt: skip
         pool = WorkerPool(
-            self._settings.daemon.workers,
-            jobs.run,
-            bus.work_ended,
-            self._app,
+            self._settings.daemon.workers, jobs.run, bus.work_ended, self._app,
             self._settings.session.max_concurrent,
-        )
+        )  # fmt: skip
         control = ControlServer(self._settings.control_socket, bus, self._clock, self._app)
         bus.add_publisher(control)
         self._add("bus", bus.start, bus.stop)
         self._parts["bus"] = lambda: {"ok": self._clock.monotonic() - bus.last_beat < 30}  # noqa: PLR2004
         if broker.settings is not None:
             self._add_gateway(broker.settings, bus)
-        serve_http = self._http(bus, platform)
+        serve_http = self._http(bus, platform, media.store)
         self._add("profiles", sessions.start, lambda _s: None)
         self._add("recovery", lambda: bus.ask(DaemonStarted()), lambda _s: bus.ask(DaemonStopping()))
         self._add("control", control.start, lambda _s: control.stop())
@@ -256,20 +257,6 @@ class _Composition:
             self._clock,
         )  # fmt: skip
 
-    def _media(self) -> MediaLibrary:
-        found = self._settings.media
-        roots, prefixes = found.roots, found.verified_prefixes
-        if self._options.simulate:
-            # The first run takes files from where it is started, too: nothing leaves this machine.
-            for root in roots:
-                root.mkdir(parents=True, exist_ok=True)
-            roots = tuple(dict.fromkeys((*roots, Path.cwd())))
-        return MediaLibrary(
-            roots, prefixes, clock=self._clock, stopping=self._stopping, settle_s=found.settle_s,
-            allow_hard_links=found.allow_hard_links, probe_timeout_s=found.probe_timeout_s,
-            probe_memory_mb=found.probe_memory_mb,
-        )  # fmt: skip
-
     def _vault(self) -> FernetVault:
         credentials = os.environ.get("CREDENTIALS_DIRECTORY")
         keys, source = load_keys(
@@ -279,7 +266,7 @@ class _Composition:
         return FernetVault(keys, on_clear=self._redactor.add)
 
     def _rules(
-        self, platform: TikTokUploader, media: MediaLibrary, vault: FernetVault, *, has_broker: bool
+        self, platform: TikTokUploader, media: MediaProbe, vault: FernetVault, *, has_broker: bool
     ) -> Rules:
         return Rules(
             node=NodeName(self._settings.daemon.node), boot=self._boot, version=self._version,
@@ -324,7 +311,7 @@ class _Composition:
 
         self._parts["mqtt"] = look
 
-    def _http(self, bus: CoreBus, platform: TikTokUploader) -> Callable[[], None]:
+    def _http(self, bus: CoreBus, platform: TikTokUploader, store: MediaStore | None) -> Callable[[], None]:
         """Build the HTTP adapter where it has a port; return what adds its step, in its place."""
         if (port := self._settings.http.port) is None:
             return lambda: None
@@ -335,6 +322,7 @@ class _Composition:
             self._settings, port, self._version, bus, self._clock, self._gate, self._app,
             hints=platform, figures=self._figures,
             loops=lambda: {"bus": self._clock.monotonic() - bus.last_beat}, is_stopping=self._stopping.is_set,
+            store=store,
         )  # fmt: skip
         bus.add_publisher(server)
         self._parts["http"] = server.status

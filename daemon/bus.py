@@ -20,7 +20,7 @@ from daemon.domain.ids import AccountName, NodeName, PostId, TaskId
 from daemon.domain.replies import refused
 from daemon.domain.reports import ClockTicked, CommandUndone
 from daemon.domain.wire import Request
-from daemon.domain.work import Deliver, InspectMedia, UnlinkTokens, Withdraw, Work
+from daemon.domain.work import Deliver, FetchMedia, InspectMedia, UnlinkTokens, Withdraw, Work
 from daemon.handlers.auditing import is_worth_noting
 from daemon.handlers.context import Context, Rules
 from daemon.handlers.registry import REPORTS
@@ -344,10 +344,14 @@ def _work_of(stored: StoredCommand, unit: Unit) -> Work | None:
     args = json.loads(stored.body).get("args", {})
     match stored.verb:
         case "post/schedule":
+            if args.get("media") is None:
+                return FetchMedia(stored.row, args["url"])
             account = unit.account(args["account"])
             return InspectMedia(stored.row, args["media"], account.platform if account else "tiktok")
         case "task/post":
             task = unit.task(TaskId(args["task"]))
+            if task is not None and not task.output.video_path:
+                return FetchMedia(stored.row, task.output.video_url or "")
             return InspectMedia(stored.row, (task.output.video_path if task else None) or "", "tiktok")
         case "account/unlink":
             return UnlinkTokens(stored.row, AccountName(args["account"]))

@@ -45,6 +45,7 @@ from daemon.domain.session import BrowserEnded, EndReason
 from daemon.domain.wire import read_request
 from daemon.domain.work import Browse, Work
 from daemon.handlers.context import Rules
+from daemon.jobs.fetch import FetchJobs
 from daemon.jobs.run import Jobs
 from daemon.jobs.sessions import LiveSessions, SessionJobs
 from daemon.jobs.tokens import TokenDesk
@@ -198,6 +199,7 @@ class Core:
         ids: CountedIds | None = None,
         random: Callable[[], float] = lambda: 1.0,
         gates: Gates = GATES,
+        fetches: Callable[[Tools], FetchJobs] | None = None,
     ) -> None:
         self._lay_down_ledger: Callable[[], None] = lambda: None
         self.url = url or f"sqlite:///{self._ledger_of(folder)}"
@@ -220,6 +222,7 @@ class Core:
         self.has_broker = has_broker
         self._random = random
         self._gates = gates
+        self._fetches = fetches
         self._workers = workers
         self._link = link
         self._is_running = False
@@ -293,7 +296,8 @@ class Core:
         sessions = SessionJobs(
             tools=tools, profiles=self.profiles, browser=self.browser, live=self.live, pictures=self.pictures
         )
-        self.jobs = Jobs(tools=tools, platforms=rules.platforms, sessions=sessions)
+        fetches = self._fetches(tools) if self._fetches is not None else None
+        self.jobs = Jobs(tools=tools, platforms=rules.platforms, sessions=sessions, fetches=fetches)
         self.pool = WorkerPool(
             self._workers, self.jobs.run, self._work_ended, self.deaths, self.policy.sessions.max_concurrent
         )

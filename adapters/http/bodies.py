@@ -129,6 +129,14 @@ class CallbackQuery(Command):
     error_description: Annotated[str, StringConstraints(max_length=2000)] | None = None
 
 
+class UploadQuery(Command):
+    """What an upload that can be resumed says of itself."""
+
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = None
+    size: int | None = Field(default=None, ge=1, le=2**53)
+    offset: int | None = Field(default=None, ge=0, le=2**53)
+
+
 BODIES: tuple[type[Command], ...] = (
     Nothing, Browse, Login, Extend, Reschedule, Resolve, SchedulePost, SubmitTask, TaskChanges, PostToTiktok,
 )  # fmt: skip
@@ -153,4 +161,5 @@ __all__ = [
     "SessionsQuery",
     "SubmitTask",
     "TaskChanges",
+    "UploadQuery",
 ]

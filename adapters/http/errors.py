@@ -30,6 +30,7 @@ STATUSES: Mapping[Code, int] = {
     Code.LOGIN_UNCERTAIN: 409,
     Code.SESSION_BUSY: 409,
     Code.PROFILE_CHANGED: 409,
+    Code.UPLOAD_CONFLICT: 409,
     Code.TOO_LATE: 409,
     Code.ALREADY_FINAL: 409,
     Code.ALREADY_POSTED: 409,

@@ -13,6 +13,7 @@ from adapters.http.errors import refusal
 from adapters.http.hosts import Hosts, host_name
 from adapters.http.origins import Origins
 from adapters.http.settings import HttpSettings
+from adapters.http.uploads import FORM_SLACK
 from daemon.domain.errors import Code
 
 CALLBACK = "/tiktok/callback"
@@ -21,6 +22,7 @@ log = logging.getLogger("tokd.http")
 Observe = Callable[[str, int, float], None]  # endpoint, status, seconds
 FAULT = "tokd failed on this request; its log says more"
 _VERSIONS = {"1.0", "1.1"}
+UPLOADS = "/api/v1/media"
 _SAFE = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 
 
@@ -86,8 +88,11 @@ class Front:
             message = "pages of this origin may not call tokd; http.cors_origins holds those that may"
             return refusal(403, Code.FORBIDDEN, message, path)
         length = request.get("content-length", "0")
-        if not length.isdecimal() or int(length[:20]) > self._settings.body_max:
-            return refusal(413, Code.TOO_LARGE, f"a body may have {self._settings.body_max} bytes", path)
+        most = self._settings.body_max
+        if scope["method"] == "POST" and path == UPLOADS:
+            most = self._settings.upload_max + FORM_SLACK
+        if not length.isdecimal() or int(length[:20]) > most:
+            return refusal(413, Code.TOO_LARGE, f"a body may have {most} bytes", path)
         return None
 
     def _preflight(self, scope: Scope, request: Mapping[str, str]) -> Response | None:

@@ -237,6 +237,14 @@ class PostsMixin:
         found = {"account": account, "sha256": sha256, "since": rows.micros(since)}
         return [PostId(key) for key in self._db.execute(DUPLICATES, found).scalars()]
 
+    def files_used(self, sha256s: Sequence[str], since: datetime) -> set[str]:
+        """Return those of these contents that a post names which is open or has ended since."""
+        query = select(POST.c.sha256).where(
+            POST.c.sha256.in_(sha256s),
+            or_(POST.c.finished_at.is_(None), POST.c.finished_at >= rows.micros(since)),
+        )
+        return set(self._db.execute(query.distinct()).scalars())
+
     def attempt(self, post_id: PostId, number: int) -> Attempt | None:
         """Return one attempt."""
         found = {"key": post_id, "place": number}

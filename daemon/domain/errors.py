@@ -49,6 +49,7 @@ class Code(StrEnum):
     MEDIA_MISSING = "media_missing"
     MEDIA_OUTSIDE_ROOTS = "media_outside_roots"
     MEDIA_REJECTED = "media_rejected"
+    UPLOAD_CONFLICT = "upload_conflict"
     TOO_LATE = "too_late"
     ALREADY_FINAL = "already_final"
     ALREADY_POSTED = "already_posted"
@@ -156,6 +157,14 @@ class UploadUrlDead(PlatformError):
 
 class Interrupted(TokdError):
     """A long step was cut short because somebody asked for the end; nothing of it is left."""
+
+
+class UploadConflict(TokdError):
+    """An upload cannot go on here: somebody else is at it, or the next byte is another (`received`)."""
+
+    def __init__(self, message: str, received: int | None = None) -> None:
+        super().__init__(message)
+        self.received = received
 
 
 class StaleAttempt(TokdError):

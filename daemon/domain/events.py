@@ -29,6 +29,9 @@ class EventType(StrEnum):
     POST_SENT_TO_INBOX = "post.sent_to_inbox"
     POST_FAILED = "post.failed"
     POST_CANCELLED = "post.cancelled"
+    MEDIA_FETCHING = "media.fetching"
+    MEDIA_FETCHED = "media.fetched"
+    MEDIA_REFUSED = "media.refused"
     TASK_SUBMITTED = "task.submitted"
     TASK_UPDATED = "task.updated"
     TASK_POSTED = "task.posted"  # its post is ordered; what becomes of that is an update
@@ -65,7 +68,7 @@ class Event:
 
     @property
     def channel(self) -> str:
-        """Return the topic level under `event/`: post, task, account, session, token or daemon."""
+        """Return the topic level under `event/`: post, media, task, account, session, token or daemon."""
         return self.type.value.partition(".")[0]
 
 

@@ -75,11 +75,23 @@ class MessagesSent:
 
 @dataclass(frozen=True, slots=True)
 class MediaInspected:
-    """The intake check of a scheduled post is over: facts, or why it is refused."""
+    """The intake check of a scheduled post is over: facts, or why it is refused. `url`: where it was fetched from."""
 
     command: int
     facts: MediaFacts | None
     refusal: Rejected | None
+    url: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class FetchProgressed:
+    """So many bytes of a video have been fetched, of how many; `is_done`: it is in the media store."""
+
+    command: int
+    host: str
+    received: int
+    total: int | None
+    is_done: bool = False
 
 
 @dataclass(frozen=True, slots=True)

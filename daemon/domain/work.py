@@ -18,6 +18,19 @@ class InspectMedia:
 
 
 @dataclass(frozen=True, slots=True)
+class FetchMedia:
+    """Fetch a video from this address and check it, for the stored command `command`."""
+
+    command: int
+    url: str = field(repr=False)  # its query may be a password
+
+
+@dataclass(frozen=True, slots=True)
+class SweepMedia:
+    """Clean up in the media store."""
+
+
+@dataclass(frozen=True, slots=True)
 class Deliver:
     """Drive a claimed post to the platform; `resume` where an upload was interrupted."""
 
@@ -143,4 +156,5 @@ class SweepSessions:
 
 AccountWork = RefreshAccount | ExchangeCode | GiveBack | UnlinkTokens | InspectAccount
 SessionWork = Browse | EndSession | ProlongSession | AskSession | SurveyProfiles | SweepSessions
-Work = InspectMedia | Deliver | Follow | Withdraw | AccountWork | SessionWork
+MediaWork = InspectMedia | FetchMedia | SweepMedia
+Work = MediaWork | Deliver | Follow | Withdraw | AccountWork | SessionWork

@@ -22,6 +22,7 @@ from daemon.domain.work import (
     AskSession,
     Browse,
     ExchangeCode,
+    FetchMedia,
     InspectAccount,
     InspectMedia,
     SurveyProfiles,
@@ -60,7 +61,7 @@ class Rules:
 class Accepted:
     """A command whose result comes later; `work` finds it out. Its `command` is set when the row is known."""
 
-    work: InspectMedia | Withdraw | Browse | UnlinkTokens
+    work: InspectMedia | FetchMedia | Withdraw | Browse | UnlinkTokens
 
 
 @dataclass(frozen=True)

@@ -39,10 +39,13 @@ def handle(command: PostTask, context: Context) -> dict[str, Any] | Accepted:
     return result if isinstance(result, Accepted) else _told(task, result, context)
 
 
-def finish(command: PostTask, facts: MediaFacts, context: Context, *, dry_run: bool) -> dict[str, Any]:
+def finish(
+    command: PostTask, facts: MediaFacts, context: Context, *, dry_run: bool, url: str | None = None
+) -> dict[str, Any]:
     """Order the post now that its video has been checked: meanwhile another order may have posted the task."""
     task = _require_postable(command, context)
-    if task.output.video_path != facts.name:
+    checked = (None, url) if url is not None else (facts.name, task.output.video_url)
+    if (task.output.video_path, task.output.video_url) != checked:
         raise Rejected(
             Code.MEDIA_REJECTED,
             f"task {task.id} has got another video while this one was being checked; order it again",

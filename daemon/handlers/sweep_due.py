@@ -6,7 +6,7 @@ from datetime import timedelta
 from daemon.domain.account import Login
 from daemon.domain.ids import PostId
 from daemon.domain.reports import RetainedSetDue, SweepDue
-from daemon.domain.work import RefreshAccount, SweepSessions
+from daemon.domain.work import RefreshAccount, SweepMedia, SweepSessions
 from daemon.handlers.context import Context
 from daemon.handlers.hint_received import KEEP
 from daemon.handlers.retained_set_due import REST_FLAG
@@ -26,6 +26,7 @@ def handle(report: SweepDue, context: Context) -> None:  # noqa: ARG001 - it say
     context.unit.drop_hints(now - KEEP)
     context.unit.drop_links(now - timedelta(seconds=KEEP_LINKS_S))
     context.start(SweepSessions())
+    context.start(SweepMedia())
     context.unit.drop_calls(now - timedelta(hours=1))
     for post in context.unit.finished_retained(now - timedelta(seconds=policy.state_keep_s), PAGE):
         context.unit.save_post(replace(post, retained=False, version=post.version + 1))

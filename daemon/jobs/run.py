@@ -13,6 +13,7 @@ from daemon.domain.work import (
     Deliver,
     EndSession,
     ExchangeCode,
+    FetchMedia,
     Follow,
     GiveBack,
     InspectAccount,
@@ -20,12 +21,14 @@ from daemon.domain.work import (
     ProlongSession,
     RefreshAccount,
     SurveyProfiles,
+    SweepMedia,
     SweepSessions,
     UnlinkTokens,
     Withdraw,
     Work,
 )  # fmt: skip
 from daemon.jobs.deliver import Delivery
+from daemon.jobs.fetch import FetchJobs
 from daemon.jobs.follow import follow
 from daemon.jobs.linking import AccountJobs
 from daemon.jobs.sessions import SessionJobs
@@ -42,6 +45,7 @@ class Jobs:
     tools: Tools
     platforms: Mapping[str, PlatformUploader]
     sessions: SessionJobs
+    fetches: FetchJobs | None = None  # None: there is no media root to keep files in
 
     def run(self, work: Work) -> None:
         """Do the work and report. An error that is nobody's decision is logged, and a delivery is recovered."""
@@ -52,8 +56,8 @@ class Jobs:
                 case Follow():
                     post = self._post(work.post)
                     follow(work, self.tools, self._platform_of(post), post)
-                case InspectMedia():
-                    self._inspect(work)
+                case InspectMedia() | FetchMedia() | SweepMedia():
+                    self._take_in(work)
                 case Withdraw():
                     self._withdraw(work)
                 case RefreshAccount() | ExchangeCode() | GiveBack() | UnlinkTokens() | InspectAccount():
@@ -65,6 +69,16 @@ class Jobs:
         except Exception as error:
             LOG.exception("work %s failed", work)
             self._report_death(work, error)
+
+    def _take_in(self, work: InspectMedia | FetchMedia | SweepMedia) -> None:
+        match work:
+            case InspectMedia():
+                self._inspect(work)
+            case FetchMedia():
+                self._fetch(work)
+            case SweepMedia():
+                if self.fetches is not None:
+                    self.fetches.sweep()
 
     def _serve_session(self, work: Work) -> None:
         match work:
@@ -86,7 +100,7 @@ class Jobs:
         match work:
             case Deliver():
                 self.tools.bus.tell(WorkDied(work.post, work.fence, repr(error)))
-            case InspectMedia():
+            case InspectMedia() | FetchMedia():
                 refusal = Rejected(
                     Code.INTERNAL, "tokd failed on this file; its log says more", retryable=True
                 )
@@ -130,6 +144,15 @@ class Jobs:
         if self.tools.stopping.is_set() and facts is None:
             return  # a check cut short by the stop is no verdict; the next start checks again
         self.tools.ask_surely(MediaInspected(work.command, facts, refusal))
+
+    def _fetch(self, work: FetchMedia) -> None:
+        if self.fetches is not None:
+            self.fetches.fetch(work)
+            return
+        refusal = Rejected(
+            Code.NOT_CONFIGURED, "there is no folder to fetch into; set media.roots", field="args.url"
+        )
+        self.tools.ask_surely(MediaInspected(work.command, None, refusal, work.url))
 
     def _withdraw(self, work: Withdraw) -> None:
         post = self._post(work.post)

@@ -3,6 +3,7 @@
 from daemon.ports.access import Gate
 from daemon.ports.hints import HintReader
 from daemon.ports.ledger import Outgoing, Publisher, Store, StoredCommand, Unit
+from daemon.ports.media import MediaFetcher, MediaStore, OpenUpload
 from daemon.ports.platforms import MediaProbe, OpenMedia, PlatformUploader, Vault
 from daemon.ports.runtime import Bus, Clock, Ids, Supervisor, Timer
 from daemon.ports.sessions import Browser, OpenBrowser, Pictures, Profiles
@@ -14,9 +15,12 @@ __all__ = [
     "Gate",
     "HintReader",
     "Ids",
+    "MediaFetcher",
     "MediaProbe",
+    "MediaStore",
     "OpenBrowser",
     "OpenMedia",
+    "OpenUpload",
     "Outgoing",
     "Pictures",
     "PlatformUploader",

@@ -175,6 +175,9 @@ class Unit(Protocol):
     def duplicates(self, account: AccountName, sha256: str, since: datetime) -> list[PostId]:
         """Return posts of this account with the same file that are open or have been published since."""
 
+    def files_used(self, sha256s: Sequence[str], since: datetime) -> set[str]:
+        """Return those of these contents that a post names which is open or has ended since."""
+
     def attempt(self, post_id: PostId, number: int) -> Attempt | None:
         """Return one attempt."""
 

@@ -66,6 +66,12 @@ class MediaProbe(Protocol):
         shutting_down where the daemon stops meanwhile.
         """
 
+    def is_fetched(self, url: str, field: str) -> bool:
+        """Tell whether tokd fetches the video at this address itself; False: the platform may be pointed at it.
+
+        Raises Rejected(media_rejected) where it may be neither.
+        """
+
     def check_url(self, url: str, field: str) -> None:
         """Raise Rejected(media_rejected) unless the platform may be pointed at this address."""
 

@@ -20,7 +20,7 @@ from tests.waiting import wait_until
 
 CASES = int(os.environ.get("TOKD_FUZZ", "3000"))
 SEED = int(os.environ.get("TOKD_FUZZ_SEED", "0")) or (None if CASES == 3000 else random.randrange(1, 2**32))
-PATHS = {"post": "p_1", "task": "t_1", "session": "0000000000000001", "name": "master"}
+PATHS = {"post": "p_1", "task": "t_1", "session": "0000000000000001", "name": "master", "sha256": "0" * 64}
 # Closed to callers without a token: all but these.
 NO_TOKEN = {"GET /livez", "GET /readyz", "GET /tiktok/callback", "POST /tiktok/webhook"}
 # These look at a proof of their own before anything else.

@@ -116,6 +116,7 @@ def test_every_endpoint_is_described(described: dict[str, Any]) -> None:
         ("POST", "/api/v1/accounts/{name}/disable"), ("POST", "/api/v1/accounts/{name}/check"),
         ("GET", "/tiktok/auth"), ("GET", "/tiktok/callback"), ("GET", "/livez"), ("GET", "/readyz"), ("GET", "/metrics"),
         ("GET", "/openapi.json"), ("GET", "/api/v1/events"), ("POST", "/tiktok/webhook"),
+        ("POST", "/api/v1/media"), ("GET", "/api/v1/media/{sha256}"),
     }  # fmt: skip
 
 
