@@ -52,6 +52,7 @@ _SCHEMAS: dict[str, Any] = {
                     "retryable": {"type": "boolean"},
                     "retry_after_s": {"type": "integer"},
                     "problems": {"type": "array", "items": _ANY},
+                    "received": {"type": "integer"},
                 },
             }
         },
@@ -122,6 +123,11 @@ def gives(
     """Return the part of a route's description that says what it answers when all is well."""
     shape = {"$ref": f"{REFERENCE}{schema}"} if schema else _STRING if kind.startswith("text") else _ANY
     return {status: {"description": what, "content": {kind: {"schema": shape}}}}
+
+
+def leads(status: int, what: str) -> dict[int | str, Any]:
+    """Return the part of a route's description that says that it answers with another address and no body."""
+    return {status: {"description": what, "headers": {"Location": {"required": True, "schema": _STRING}}}}
 
 
 def describe(app: FastAPI, version: str) -> dict[str, Any]:

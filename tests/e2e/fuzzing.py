@@ -26,6 +26,10 @@ RULES: Mapping[str, str] = {
     "cursor": "must be one that a list gave",
     "at": "must be a time, in some years, and with an offset or a zone",
     "schedule_time": "the same",
+    "size": "comes with sha256, and is the size of what comes",
+    "file": "must be a video, and no larger than tiktok.file_size_max",
+    "disable_auto_auth": "belongs to the web flow",
+    "privacy_level": "must be one that the creator has now, and a direct post needs one",
     "zone": "must be in the time zone database",
     "timestamp": "must be a time of this calendar",
     "task": "only a completed task with a video can be posted",
@@ -123,7 +127,7 @@ def _plain(headers: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _has_rule(response: Any) -> bool:
-    if response is None or response.status_code not in {400, 422}:
+    if response is None or response.status_code not in {400, 413, 422}:
         return False
     if response.headers.get("content-type", ["application/json"])[0].startswith("text/html"):
         return True  # the page at /tiktok/callback: only a state that was handed out gets further

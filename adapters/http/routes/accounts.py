@@ -10,7 +10,7 @@ from adapters.http.bodies import AccountsQuery, AuthQuery, CallbackQuery, NoQuer
 from adapters.http.callback_page import failed_page, linked_page
 from adapters.http.errors import STATUSES
 from adapters.http.front import CALLBACK
-from adapters.http.openapi import OPEN, asks, gives, takes
+from adapters.http.openapi import OPEN, asks, gives, leads, takes
 from adapters.http.orders import LATER, order
 from adapters.http.parts import Caller, parts_of
 from adapters.http.reading import read_body, read_query
@@ -40,8 +40,7 @@ _LATE = (
 
 @router.get(
     "/tiktok/auth",
-    responses=gives(200, "Where the person agrees.", schema="AuthAnswer")
-    | gives(302, "There, at once.", "text/plain"),
+    responses=gives(200, "Where the person agrees.", schema="AuthAnswer") | leads(302, "There, at once."),
     openapi_extra=asks(AuthQuery),
 )
 async def authorise(request: Request, caller: Caller) -> Response:

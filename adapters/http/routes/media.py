@@ -43,7 +43,7 @@ _FORM: dict[str, Any] = {
 }
 _TAKES: dict[str, Any] = {
     "requestBody": {
-        "required": True,
+        "required": False,  # an upload that goes on with nothing is told how much is here
         "content": {
             "multipart/form-data": {"schema": _FORM},
             "application/octet-stream": {"schema": _BINARY},
