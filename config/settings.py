@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from config.homeassistant_section import HomeAssistantSettings
 from config.http_section import HttpSettings
 from config.sections import (
     DaemonSettings,
@@ -27,6 +28,7 @@ __all__ = [
     "BrokerSettings",
     "ControlSettings",
     "DaemonSettings",
+    "HomeAssistantSettings",
     "HttpSettings",
     "LogSettings",
     "MediaSettings",
@@ -171,6 +173,9 @@ class Settings(BaseSettings):
     secrets: SecretsSettings = Field(SecretsSettings(), description="The keys that protect tokens at rest.")
     control: ControlSettings = Field(ControlSettings(), description="The door for the command line.")
     http: HttpSettings = Field(HttpSettings(), description="The HTTP adapter: off unless it has a port.")
+    homeassistant: HomeAssistantSettings = Field(
+        HomeAssistantSettings(), description="What Home Assistant is told, over the same broker."
+    )
     broker: BrokerSettings = Field(
         BrokerSettings(), description="The broker `tokd run --with-broker` starts."
     )

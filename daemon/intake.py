@@ -11,6 +11,7 @@ from daemon.domain import replies
 from daemon.domain.commands import VERBS
 from daemon.domain.errors import Code, Rejected
 from daemon.domain.events import as_json
+from daemon.domain.ids import AccountName
 from daemon.domain.wire import Request
 from daemon.domain.work import Work
 from daemon.handlers.context import Accepted, Context, Deferred, Rules
@@ -32,6 +33,8 @@ class Batch:
     follow_ups: list[object] = field(default_factory=list)
     waiting: list[tuple[int, Answer]] = field(default_factory=list)
     done_rows: list[int] = field(default_factory=list)
+    touched: set[AccountName] = field(default_factory=set)
+    touches_daemon: bool = False
     has_commands: bool = False
     has_claims: bool = False
 

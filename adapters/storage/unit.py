@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, delete, func, insert, or_, select, update
 
 from adapters.storage import rows
+from adapters.storage.discoveries import DiscoveriesMixin
 from adapters.storage.posts import PostsMixin
 from adapters.storage.sessions import SessionsMixin
 from adapters.storage.statements import (
@@ -38,7 +39,7 @@ from daemon.domain.wire import Request
 from daemon.ports import Outgoing, StoredCommand
 
 
-class SqlUnit(PostsMixin, TasksMixin, SessionsMixin, TokensMixin):
+class SqlUnit(PostsMixin, TasksMixin, SessionsMixin, TokensMixin, DiscoveriesMixin):
     """A Unit over one SQLAlchemy connection with an open transaction."""
 
     def __init__(
@@ -173,6 +174,10 @@ class SqlUnit(PostsMixin, TasksMixin, SessionsMixin, TokensMixin):
         if not is_first:
             self._db.execute(DROP_UNSENT_STATE, {"node": self._node, "path": path})
         return self._add_outbox("state", "", path, payload, now)
+
+    def add_discovery(self, topic: str, payload: str, now: datetime) -> Outgoing:
+        """Store a retained message to another system in the outbox. Each is sent, also where a newer one follows."""
+        return self._add_outbox("discovery", "mqtt", topic, payload, now)
 
     def unsent(self, after: int, limit: int) -> list[Outgoing]:
         """Return outbox rows after this one that have not been acknowledged, in order."""

@@ -48,6 +48,24 @@ class RetainedSetDue:
 
 
 @dataclass(frozen=True, slots=True)
+class StatesTouched:
+    """What these accounts' retained states tell, or the daemon's, has changed some moments ago."""
+
+    accounts: frozenset[AccountName]
+    daemon: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NeighbourCame:
+    """Another system has come to the broker and knows nothing of us yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class IntroductionDue:
+    """What other systems are told of tokd may have changed."""
+
+
+@dataclass(frozen=True, slots=True)
 class WorkDied:
     """A worker ended a delivery by an error that is nobody's decision; the post is treated as after a crash."""
 

@@ -40,6 +40,8 @@ def _remember(session: Session, verdict: Verdict, context: Context) -> AccountNa
     found = context.unit.account(account) if account else None
     if found is not None:
         context.publish_account(found)
+    if before is None or before.account != account:
+        context.introduce_later()  # the account's sessions may be opened on another profile now
     return account
 
 

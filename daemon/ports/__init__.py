@@ -2,6 +2,7 @@
 
 from daemon.ports.access import Gate
 from daemon.ports.ledger import Outgoing, Publisher, Store, StoredCommand, Unit
+from daemon.ports.neighbours import Introducer, Neighbour, Places
 from daemon.ports.platforms import MediaProbe, OpenMedia, PlatformUploader, Vault
 from daemon.ports.runtime import Bus, Clock, Ids, Supervisor, Timer
 from daemon.ports.sessions import Browser, OpenBrowser, Pictures, Profiles
@@ -12,11 +13,14 @@ __all__ = [
     "Clock",
     "Gate",
     "Ids",
+    "Introducer",
     "MediaProbe",
+    "Neighbour",
     "OpenBrowser",
     "OpenMedia",
     "Outgoing",
     "Pictures",
+    "Places",
     "PlatformUploader",
     "Profiles",
     "Publisher",
