@@ -27,7 +27,9 @@ class HomeAssistantSettings(Section):
         description="How devices and entities are announced: device needs Home Assistant 2024.11, component is "
         "understood by older ones, off takes back what was announced.",
     )
-    prefix: Topic = Field("homeassistant", description="Discovery prefix, as in Home Assistant's MQTT options.")
+    prefix: Topic = Field(
+        "homeassistant", description="Discovery prefix, as in Home Assistant's MQTT options."
+    )
     actor: str = Field(
         "homeassistant",
         pattern=r"^[A-Za-z0-9-][A-Za-z0-9._-]{0,63}$",

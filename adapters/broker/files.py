@@ -2,6 +2,7 @@
 
 import os
 import secrets
+from dataclasses import dataclass
 from pathlib import Path
 
 from daemon.domain.errors import AdapterFailed
@@ -9,6 +10,15 @@ from daemon.domain.ids import NAME
 
 MAX_SOCKET_PATH = 107  # sun_path holds 108 bytes with the zero at its end
 CLIENT_PROGRAMS = ("mosquitto_pub", "mosquitto_sub", "mosquitto_rr")
+
+
+@dataclass(frozen=True, slots=True)
+class Guest:
+    """A home automation at our broker: its user, where it is told what there is, where it says that it is there."""
+
+    user: str
+    prefix: str
+    status_topic: str
 
 
 def private_folder(path: Path) -> Path:
@@ -80,20 +90,34 @@ def config_text(folder: Path, port: int) -> str:
     return "\n".join(lines) + "\n"
 
 
-def acl_text(daemon_user: str, node: str, prefix: str) -> str:
+def acl_text(daemon_user: str, node: str, prefix: str, guest: Guest | None = None) -> str:
     """Return who may do what: the daemon its own tree, everybody else their own commands and replies."""
     return f"""\
 user {daemon_user}
 topic readwrite {prefix}/v1/{node}/#
-topic write homeassistant/device/#
-topic read homeassistant/status
-
+{_guest_rights(guest, f"{prefix}/v1/{node}")}
 pattern write {prefix}/v1/+/cmd/%u/#
 pattern read {prefix}/v1/+/reply/%u/#
 pattern read {prefix}/v1/+/state/#
 pattern read {prefix}/v1/+/event/#
 pattern read {prefix}/v1/+/availability
 pattern read {prefix}/v1/+/info
+"""
+
+
+def _guest_rights(guest: Guest | None, base: str) -> str:
+    """Return the rest of what the daemon may do, for it comes first, and what the guest may do beside the patterns."""
+    if guest is None:
+        return ""
+    return f"""\
+topic write {guest.prefix}/+/+/config
+topic write {guest.prefix}/+/+/+/config
+topic read {guest.status_topic}
+
+user {guest.user}
+topic readwrite {guest.prefix}/#
+topic readwrite {guest.status_topic}
+topic read {base}/screenshot/#
 """
 
 

@@ -232,9 +232,7 @@ class Network:
         if topic == self._topics.availability:
             self._own_availability(message, self._clock.monotonic())
         elif self._neighbour is not None and topic == self._neighbour.topic:
-            self._neighbour.heard(
-                bytes(message.payload), self._clock.monotonic(), is_replay=message.retain
-            )
+            self._neighbour.heard(bytes(message.payload), self._clock.monotonic(), is_replay=message.retain)
         self._reception.take(message, topic, link, self._relay)
 
     def _own_availability(self, message: MQTTMessage, now: float) -> None:
@@ -254,7 +252,9 @@ class Network:
             return
         log.info("a neighbour has come: everything is said again", extra={"action": "mqtt_neighbour"})
         self._bus.tell(NeighbourCame())
-        self._bus.read(lambda _unit: None)  # when this comes back, what the bus has made of it is in the mailbox
+        self._bus.read(
+            lambda _unit: None
+        )  # when this comes back, what the bus has made of it is in the mailbox
         self._take_mail()
         self._relay.add(self._availability(b"online"))
 
@@ -297,7 +297,9 @@ class Network:
             times.append(self._retry_at)
         elif self._joined_at is None:
             times.append(self._connack_by)
-        again_at = self._neighbour.due_at if self._neighbour is not None and self._joined_at is not None else None
+        again_at = (
+            self._neighbour.due_at if self._neighbour is not None and self._joined_at is not None else None
+        )
         times += [at for at in (self._relay.wants_attention_at, self._heal_at, again_at) if at is not None]
         if self._mailbox.stop_by is not None:
             is_late = self._is_saying_goodbye

@@ -295,6 +295,14 @@ class SessionEndingSoon:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class PictureTaken:
+    """A picture of a session's page, in base64, for those who watch it on the broker."""
+
+    session: SessionId
+    image: str = field(repr=False)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionEnded:
     """A session is over and cleaned up; `promoted_to` and `backup` where its clone was kept as a profile."""

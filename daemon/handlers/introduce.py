@@ -17,9 +17,7 @@ def introduce(context: Context, *, again: bool) -> None:
     if introducer is None:
         return
     unit, sessions = context.unit, context.policy.sessions
-    accounts = (
-        AccountFacts(found.name, profile_of(found.name, unit, sessions)) for found in unit.accounts()
-    )
+    accounts = (AccountFacts(found.name, profile_of(found.name, unit, sessions)) for found in unit.accounts())
     facts = Facts(context.rules.node, context.rules.version, tuple(accounts))
     done = introducer.introduce(facts, unit.discoveries(), again=again)
     for topic, payload in done.messages:

@@ -41,6 +41,7 @@ from daemon.handlers import (
     open_session,
     pause,
     picture_session,
+    picture_taken,
     ping,
     post_task,
     profiles_read,
@@ -148,6 +149,7 @@ REPORTS: Mapping[type, Callable[..., Any]] = {
     reports.SessionEndingSoon: session_ending_soon.handle,
     reports.SessionEnded: session_ended.handle,
     reports.SessionsSwept: sessions_swept.handle,
+    reports.PictureTaken: picture_taken.handle,
     reports.ProfilesRead: profiles_read.handle,
     reports.Answered: answered.handle,
 }

@@ -28,7 +28,12 @@ def remember(post: Post, event: EventType, unit: Unit) -> None:
         told = {"state": post.state.value, "post": post.id, "at": since, "url": post.url}
         unit.set_flag(_flag("last_result", post.account), as_json(told))
     if event in _TROUBLES:
-        trouble = {"code": post.reason or post.state.value, "message": post.detail, "post": post.id, "at": since}
+        trouble = {
+            "code": post.reason or post.state.value,
+            "message": post.detail,
+            "post": post.id,
+            "at": since,
+        }
         unit.set_flag(_flag("last_error", post.account), as_json(trouble))
 
 

@@ -36,5 +36,7 @@ def handle(report: SweepDue, context: Context) -> None:  # noqa: ARG001 - it say
     for account in context.unit.accounts():
         if account.login is Login.OK and account.access_expires_at <= soon:
             context.start(RefreshAccount(account.name))
-    context.publish_state("daemon", daemon_view(context))  # a sign of life: readers may count on one in a while
+    context.publish_state(
+        "daemon", daemon_view(context)
+    )  # a sign of life: readers may count on one in a while
     context.wants_clock = True

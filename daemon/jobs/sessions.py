@@ -12,6 +12,7 @@ from daemon.domain.ids import ProfileName, SessionId
 from daemon.domain.reports import (
     Answered,
     LoginRead,
+    PictureTaken,
     ProfilesRead,
     SessionEnded,
     SessionEndingSoon,
@@ -179,6 +180,7 @@ class SessionJobs:
     pictures: Pictures
     picture_keep_s: float = 86_400
     creation_timeout_s: float = 30
+    publishes_pictures: bool = False
     is_warm: threading.Event = field(default_factory=threading.Event)
 
     def end(self, work: EndSession) -> None:
@@ -331,6 +333,8 @@ class SessionJobs:
             if asked.inline:
                 result["image"] = base64.b64encode(news.image).decode("ascii")
             body = {"status": "done", "result": result}
+            if self.publishes_pictures:
+                self.tools.bus.tell(PictureTaken(session.id, base64.b64encode(news.image).decode("ascii")))
         self.tools.bus.tell(Answered(asked.request, body))
 
     def _keep(self, session: Session, news: Pictured) -> str | None:

@@ -24,5 +24,10 @@ def upgrade() -> None:
         sqlite_strict=True,
     )
     op.create_index(
-        "post_queue", "post", ["account", "due_at"], unique=False, sqlite_where=QUEUED, postgresql_where=QUEUED
+        "post_queue",
+        "post",
+        ["account", "due_at"],
+        unique=False,
+        sqlite_where=QUEUED,
+        postgresql_where=QUEUED,
     )
