@@ -39,6 +39,7 @@ from daemon.jobs.run import Jobs
 from daemon.jobs.sessions import LiveSessions, SessionJobs
 from daemon.jobs.tokens import TokenDesk
 from daemon.jobs.tools import Tools
+from daemon.ports import Introducer
 from daemon.worker import WorkerPool
 from tests.fakes.browser import FakeBrowser, FakePictures, FakeProfiles
 from tests.fakes.clock import CountedIds, FakeClock, ManualTimer
@@ -173,6 +174,7 @@ class Core:
         vault: FakeVault | None = None,
         ids: CountedIds | None = None,
         random: Callable[[], float] = lambda: 1.0,
+        introducer: Introducer | None = None,
     ) -> None:
         self.url = url or f"sqlite:///{folder / 'tokd.db'}"
         self.node = NodeName(node)
@@ -191,6 +193,7 @@ class Core:
         self.deaths = Deaths()
         self.has_broker = has_broker
         self._random = random
+        self._introducer = introducer
         self._workers = workers
         self._link = link
         self._is_running = False
@@ -216,6 +219,7 @@ class Core:
             node=self.node, boot=self.ids.boot(), version="0.0.0", started_at=self.clock.now(),
             policy=self.policy, platforms={"tiktok": self.platform}, media=self.media, vault=self.vault,
             ids=self.ids, random=self._random, health=dict, has_broker=self.has_broker, gate=self.gate,
+            introducer=self._introducer,
         )  # fmt: skip
         store = SqlStore(self.url, self.node, has_broker=self.has_broker)
         self.bus = WatchedBus(store, self.clock, self.timer, rules, self.deaths, self._start_work)
