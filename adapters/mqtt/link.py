@@ -190,12 +190,14 @@ class Link:
         return found
 
     def _filters(self) -> Any:
+        own = self._topics.availability
+        # the others without acknowledgement: nothing of theirs shall wait for us while we are away
         if not self.is_v5:
-            return [(topic, 1) for topic in (self._topics.commands, self._topics.availability, *self._also)]
+            return [(self._topics.commands, 1), (own, 1), *((topic, 0) for topic in self._also)]
         # with the flag kept we see a live retained command, too, and can refuse and clear it
         commands = SubscribeOptions(qos=1, retainAsPublished=True, retainHandling=0)
-        others = (self._topics.availability, *self._also)
-        return [(self._topics.commands, commands), *((topic, SubscribeOptions(qos=1)) for topic in others)]
+        others = ((topic, SubscribeOptions(qos=0)) for topic in self._also)
+        return [(self._topics.commands, commands), (own, SubscribeOptions(qos=1)), *others]
 
     @staticmethod
     def _publish_properties(letter: Letter, now: datetime) -> Properties:

@@ -1,6 +1,6 @@
 """What a real Home Assistant makes of tokd. Not part of the suite: `make test-ha` installs it and runs this file.
 
-The tests run in this order on one stage; the last one reads what Home Assistant has complained of meanwhile.
+The tests run in this order on one stage, and at the end read what Home Assistant has complained of meanwhile.
 """
 
 import json
@@ -219,35 +219,6 @@ def restart(stage: Stage, **settings: str) -> None:
     stage.daemon.start()
 
 
-def test_entities_survive_the_move_to_components_and_back(stage: Stage) -> None:
-    def registered() -> dict[str, str]:
-        return {key: found["id"] for key, found in stage.home.entities().items()}
-
-    before = registered()
-
-    restart(stage, discovery="component")
-    stage.home.wait_states(all_are_there)
-    with stage.listen("homeassistant/+/+/config", "homeassistant/+/+/+/config") as listener:
-        listener.wait(lambda: len(listener.heard()) >= len(before))
-        assert not [topic for topic, payload in listener.heard() if "/device/" in topic and payload]
-    assert registered() == before
-
-    restart(stage, discovery="device")
-    stage.home.wait_states(all_are_there)
-    assert registered() == before
-
-
-def test_the_picture_entity_is_there_but_asleep_where_pictures_are_allowed(stage: Stage) -> None:
-    restart(stage, screenshots="true")
-    found = wait_until(lambda: stage.home.entities().get(f"{DEVICE}_screenshot"))
-
-    assert found["disabled_by"] == "integration"
-
-    restart(stage, screenshots="false")
-    # Home Assistant keeps a disabled entity in its list until a person deletes it; it must not be announced any more
-    assert f"{DEVICE}_screenshot" not in stage.announced()
-
-
 # -- the blueprints ------------------------------------------------------------------------------------------
 
 
@@ -313,12 +284,6 @@ def test_the_blueprint_for_a_morning_opens_and_closes_a_session(stage: Stage) ->
 # -- the end -------------------------------------------------------------------------------------------------
 
 
-def test_discovery_that_is_off_takes_everything_back(stage: Stage) -> None:
-    restart(stage, discovery="off")
-
-    wait_until(lambda: not [key for key in stage.home.entities() if key.startswith("tokd_")], 30)
-
-
 def test_home_assistant_has_had_nothing_to_complain_of(stage: Stage) -> None:
     found = [line for line in stage.home.complaints() if not is_about_the_broker(line)]
 
@@ -327,5 +292,63 @@ def test_home_assistant_has_had_nothing_to_complain_of(stage: Stage) -> None:
 
 def is_about_the_broker(line: str) -> bool:
     """Tell whether a complaint is that the broker was away, which it was."""
-    words = ("Disconnected from MQTT server", "Failed to connect to MQTT server", "Unable to connect")
+    words = (
+        "The connection was lost",
+        "failed to receive on socket",
+        "Failed to connect",
+        "Connection refused",
+    )
     return any(word in line for word in words)
+
+
+def test_entities_survive_the_move_to_components_and_back(stage: Stage) -> None:
+    def registered() -> dict[str, str]:
+        return {key: found["id"] for key, found in stage.home.entities().items()}
+
+    before = registered()
+
+    restart(stage, discovery="component")
+    stage.home.wait_states(all_are_there)
+    with stage.listen("homeassistant/+/+/config", "homeassistant/+/+/+/config") as listener:
+        listener.wait(lambda: len(listener.heard()) >= len(before))
+        assert not [topic for topic, payload in listener.heard() if "/device/" in topic and payload]
+    assert registered() == before
+
+    restart(stage, discovery="device")
+    stage.home.wait_states(all_are_there)
+    assert registered() == before
+
+
+def test_the_picture_entity_is_there_but_asleep_where_pictures_are_allowed(stage: Stage) -> None:
+    restart(stage, screenshots="true")
+    found = wait_until(lambda: stage.home.entities().get(f"{DEVICE}_screenshot"))
+
+    assert found["disabled_by"] == "integration"
+
+    restart(stage, screenshots="false")
+    # Home Assistant keeps a disabled entity in its list until a person deletes it; it must not be announced any more
+    assert f"{DEVICE}_screenshot" not in stage.announced()
+
+
+def test_discovery_that_is_off_takes_everything_back(stage: Stage) -> None:
+    restart(stage, discovery="off")
+
+    wait_until(
+        lambda: (
+            not [key for key in stage.home.entities() if key.startswith("tokd_") and is_awake(stage, key)]
+        ),
+        30,
+    )
+
+
+def is_awake(stage: Stage, key: str) -> bool:
+    return stage.home.entities()[key]["disabled_by"] is None
+
+
+def test_it_has_only_complained_of_the_moves_that_it_asks_for(stage: Stage) -> None:
+    # Its manual wants the old topic cleared after a move, and its log calls exactly that a conflict. It clears the
+    # topics of removed entities itself, and is surprised by its own message.
+    known = ("Received a conflicting MQTT discovery message", "No device components to cleanup")
+    found = [line for line in stage.home.complaints() if not is_about_the_broker(line)]
+
+    assert not [line for line in found if not any(words in line for words in known)]
