@@ -4,7 +4,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from adapters.homeassistant.settings import HomeAssistantSettings
-from adapters.homeassistant.templates import attributes, available, command, event, on_off, state, text
+from adapters.homeassistant.templates import (
+    attributes,
+    available,
+    command,
+    event,
+    on_off,
+    positions,
+    state,
+    text,
+)
 from daemon.domain.events import types_of
 from daemon.domain.introduction import AccountFacts
 from daemon.domain.login import Login
@@ -12,7 +21,7 @@ from daemon.domain.post import FINAL
 from daemon.domain.session import SessionState
 from daemon.ports import Places
 
-NO_SESSION = "none"
+NONE = "none"  # shown where there is nothing: before 2024.11 Home Assistant cannot make such a sensor unknown again
 MISSED_BEATS = 3
 QOS = 1
 
@@ -61,8 +70,7 @@ def daemon_entities(places: Places, settings: HomeAssistantSettings) -> tuple[En
     paused = own | {
         "entity_category": "config", "value_template": on_off("value_json.paused"),
         "command_topic": places.command(settings.actor, "system/paused"),
-        "command_template": command("paused", {}, position="on"),
-    }  # fmt: skip
+    } | positions({})  # fmt: skip
     return (
         Entity("connected", "binary_sensor", "Connected", connected),
         Entity("problem", "binary_sensor", "Problem", problem),
@@ -108,18 +116,18 @@ def _sensors(topic: str) -> tuple[Entity, ...]:
     login = own | {"device_class": "connectivity", "value_template": on_off("value_json.login == 'ok'")}
     problem = health | {"device_class": "problem", "value_template": on_off("value_json.problems")}
     problem |= told("{'problems': value_json.problems, 'detail': value_json.get('detail')}")
-    browser = own | enum | {"options": [found.value for found in Login]}
-    browser |= {"value_template": state("value_json.get('browser_login', {}).get('state')")}
+    browser = own | enum | {"options": [NONE, *(found.value for found in Login)]}
+    browser |= {"value_template": state(f"value_json.get('browser_login', {{}}).get('state', '{NONE}')")}
     browser |= told("value_json.get('browser_login')")
-    session = own | enum | {"options": [NO_SESSION, *(found.value for found in SessionState)]}
+    session = own | enum | {"options": [NONE, *(found.value for found in SessionState)]}
     session |= {"value_template": state("value_json.session")}
     session |= told(
         "{'session': value_json.session_id, 'profile': value_json.profile, 'ends_at': value_json.session_ends_at}"
     )
-    result = own | enum | {"options": sorted(found.value for found in FINAL)}
-    result |= {"value_template": state("(value_json.last_result or {}).get('state')")}
+    result = own | enum | {"options": [NONE, *sorted(found.value for found in FINAL)]}
+    result |= {"value_template": state(f"(value_json.last_result or {{}}).get('state', '{NONE}')")}
     result |= told("value_json.last_result")
-    error = health | {"value_template": text("(value_json.last_error or {}).get('code')")}
+    error = health | {"value_template": text(f"(value_json.last_error or {{}}).get('code', '{NONE}')")}
     error |= told("value_json.last_error")
     next_post = own | {"device_class": "timestamp", "value_template": state("value_json.next_post_at")}
     queue = own | {"state_class": "measurement", "unit_of_measurement": "posts"}
@@ -161,8 +169,7 @@ def _enabled(topic: str, places: Places, settings: HomeAssistantSettings, accoun
         "state_topic": topic, "qos": QOS, "entity_category": "config",
         "value_template": on_off("value_json.enabled"),
         "command_topic": places.command(settings.actor, "account/enabled"),
-        "command_template": command("enabled", {"account": account}, position="on"),
-    }  # fmt: skip
+    } | positions({"account": account})  # fmt: skip
     return Entity("enabled", "switch", "Enabled", options)
 
 

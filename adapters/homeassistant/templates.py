@@ -19,7 +19,7 @@ def state(expression: str) -> str:
 
 def text(expression: str) -> str:
     """Return a template for a text that may be long."""
-    return state(f"({expression} | string)[:{LONGEST_STATE}] if {expression} else None")
+    return state(f"({expression} | string)[:{LONGEST_STATE}]")
 
 
 def on_off(condition: str) -> str:
@@ -46,16 +46,20 @@ def event(condition: str) -> str:
     )
 
 
-def command(key: str, args: dict[str, Any], position: str = "") -> str:
+def command(key: str, args: dict[str, Any]) -> str:
     """Return a template that gives a command with an id of its own for each press.
 
     Without one, each press would have the same bytes as the last one and could not be told from a repeat of it.
-    `position` is the name of the argument that says whether a switch was turned on.
     """
-    fields = as_json(args)[1:-1]
-    if position:
-        at = "{{ 'true' if value == 'ON' else 'false' }}"
-        fields += f'{"," if fields else ""}"{position}": {at} '
     unique = "{{ (now().timestamp() * 1000000) | int }}-{{ range(1000, 10000) | random }}"
     until = f"{{{{ (now() + timedelta(seconds={FRESH_S})).isoformat() }}}}"
-    return f'{{"id":"ha-{key}-{unique}","expires_at":"{until}","args":{{{fields}}}}}'
+    return f'{{"id":"ha-{key}-{unique}","expires_at":"{until}","args":{as_json(args)}}}'
+
+
+def positions(args: dict[str, Any]) -> dict[str, str]:
+    """Return what a switch sends for its positions, and how it shows them.
+
+    No template, which switches have not had before 2024.11, and so no id: to pause twice is to pause.
+    """
+    on, off = (as_json({"args": args | {"on": position}}) for position in (True, False))
+    return {"payload_on": on, "payload_off": off, "state_on": "ON", "state_off": "OFF"}

@@ -22,7 +22,7 @@ from tests.daemons import ROOT
 from tests.waiting import wait_until
 
 PYTHON = Path(os.environ.get("TOKD_HA_VENV", ROOT / ".venv-ha")) / "bin" / "python"
-START_S = 90.0
+START_S = 60.0
 CONFIGURATION = """\
 homeassistant:
   name: Home
@@ -47,6 +47,15 @@ logger:
     homeassistant.components.mqtt: info
     homeassistant.components.automation: info
 """
+
+
+def version() -> tuple[int, int]:
+    """Return the year and the month of the Home Assistant that is installed."""
+    ask = "from homeassistant.const import MAJOR_VERSION, MINOR_VERSION; print(MAJOR_VERSION, MINOR_VERSION)"
+    found = subprocess.run(
+        [str(PYTHON), "-c", ask], capture_output=True, text=True, check=True
+    ).stdout.split()
+    return int(found[0]), int(found[1])
 
 
 class HomeAssistant:

@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,6 +18,7 @@ from daemon.domain.events import EventType, types_of
 from daemon.domain.ids import AccountName, NodeName, ProfileName
 from daemon.domain.introduction import AccountFacts, Facts, Told
 from daemon.domain.login import Login
+from daemon.domain.post import FINAL
 from daemon.domain.session import SessionState
 from daemon.domain.wire import read_request
 from tests.homeassistant_schema import check_message
@@ -131,7 +132,8 @@ def test_an_event_entity_declares_every_type_that_its_channel_has(shop: Mapping[
 
 def test_the_options_are_all_that_can_be_told(shop: Mapping[str, Any]) -> None:
     assert set(shop["shop_session"]["options"]) == {"none", *SessionState}
-    assert set(shop["shop_browser_login"]["options"]) == set(Login)
+    assert set(shop["shop_browser_login"]["options"]) == {"none", *Login}
+    assert set(shop["shop_last_result"]["options"]) == {"none", *FINAL}
 
 
 def test_pictures_are_not_offered_unless_somebody_wants_them(shop: Mapping[str, Any]) -> None:
@@ -179,12 +181,15 @@ def test_an_accounts_state_is_read(shop: Mapping[str, Any], key: str, value: str
     assert render(shop[f"shop_{key}"]["value_template"], STATE) == value
 
 
-@pytest.mark.parametrize("key", ["browser_login", "next_post", "last_result", "last_error"])
-def test_what_there_is_not_is_unknown(shop: Mapping[str, Any], key: str) -> None:
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("browser_login", "none"), ("last_result", "none"), ("last_error", "none"), ("next_post", "None")],
+)
+def test_what_there_is_not_is_none_or_unknown(shop: Mapping[str, Any], key: str, value: str) -> None:
     bare = STATE | dict.fromkeys(("next_post_at", "last_result", "last_error"))
     del bare["browser_login"]
 
-    assert render(shop[f"shop_{key}"]["value_template"], bare) == "None"
+    assert render(shop[f"shop_{key}"]["value_template"], bare) == value
 
 
 def test_a_cleared_state_breaks_no_template_and_makes_unavailable(shop: Mapping[str, Any]) -> None:
@@ -236,24 +241,36 @@ def test_another_accounts_event_is_nothing(shop: Mapping[str, Any]) -> None:
         assert render(shop[key]["value_template"], {"type": "dev.tokd.post.failed", "data": data}) == ""
 
 
-@pytest.mark.parametrize("value", ["PRESS", "ON", "OFF"])
-def test_every_command_is_one_that_tokd_takes(shop: Mapping[str, Any], value: str) -> None:
-    orders = {key: found for key, found in shop.items() if "command_topic" in found}
-    assert len(orders) == 7
-    for key, found in orders.items():
-        base, _, verb = found["command_topic"].partition("/cmd/homeassistant/")
-        assert base == "tokd/v1/main"
-        assert verb in VERBS.keys() | SWITCHES.keys() | COMING
-        payload = render(found["command_template"], value=value)
+def orders(shop: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Return key, verb and payload of everything that Home Assistant may send."""
+    for key, found in shop.items():
+        if "command_topic" in found:
+            base, _, verb = found["command_topic"].partition("/cmd/homeassistant/")
+            assert base == "tokd/v1/main"
+            if found["platform"] == "switch":
+                yield f"{key} on", verb, found["payload_on"]
+                yield f"{key} off", verb, found["payload_off"]
+            else:
+                yield key, verb, render(found["command_template"], value="PRESS")
+
+
+def test_every_command_is_one_that_tokd_takes(shop: Mapping[str, Any]) -> None:
+    sent = list(orders(shop))
+
+    assert len(sent) == 9
+    for key, verb, payload in sent:
         request, _ = read_request(
             actor="homeassistant", verb=verb, raw=payload.encode(), transport="mqtt", received_at=NOW
         )
+        assert request.verb in VERBS.keys() | COMING
         if request.verb in VERBS:
             assert request.error is None, (key, request.error)
-        assert request.id is not None
-        assert json.loads(payload)["expires_at"] == (NOW + timedelta(seconds=120)).isoformat()
         if verb in SWITCHES:
-            assert request.verb == SWITCHES[verb][0 if value == "ON" else 1]
+            assert request.verb == SWITCHES[verb][0 if key.endswith(" on") else 1]
+            assert request.verb not in VERBS or not VERBS[request.verb].needs_id
+        else:
+            assert request.id is not None
+            assert json.loads(payload)["expires_at"] == (NOW + timedelta(seconds=120)).isoformat()
 
 
 def test_two_presses_have_two_ids(shop: Mapping[str, Any]) -> None:
