@@ -307,6 +307,7 @@ def is_about_the_broker(line: str) -> bool:
     """Tell whether a complaint is that the broker was away, which it was."""
     words = (
         "The connection was lost",
+        "Disconnected from MQTT server",
         "failed to receive on socket",
         "Failed to connect",
         "Connection refused",

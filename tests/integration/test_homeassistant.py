@@ -70,6 +70,20 @@ def test_a_birth_that_the_broker_has_kept_is_no_round(plain_broker: Broker) -> N
         listener.publish(STATUS, b"", retain=True)
 
 
+def test_a_birth_from_while_we_were_away_is_no_round(plain_broker: Broker) -> None:
+    bus = FakeBus()
+    with Listener(plain_broker) as listener:
+        with running_gateway(plain_broker, bus, neighbour=Birth(STATUS, (0.0, 0.0))):
+            pass  # the broker keeps this session, and what comes for it
+        listener.publish(STATUS, b"online")
+        birth = Birth(STATUS, (0.0, 0.0))
+        with running_gateway(plain_broker, bus, neighbour=birth):
+            listener.publish(f"{BASE}/cmd/me/system/ping", b"{}")
+            bus.wait_for_requests(1)
+
+            assert birth.due_at is None
+
+
 def test_births_in_a_row_are_one_round_later(plain_broker: Broker) -> None:
     bus = FakeBus()
     birth = Birth(STATUS, (0.0, 0.0))
