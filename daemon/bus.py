@@ -29,7 +29,7 @@ from daemon.worker import supervised_thread
 LOG = logging.getLogger("tokd.bus")
 BATCH = 256
 QUIET_S = 10.0
-TOUCH_S = 0.5  # changes within this time are told in one retained state
+TOUCH_S = 1.0  # changes within this time are told in one retained state
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 

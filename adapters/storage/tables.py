@@ -84,7 +84,7 @@ class PostRow(Row, table=True):
         _index("post_state", "state", "created_at", "id"),
         _index("post_account", "account", "created_at", "id"),
         _index("post_file", "account", "sha256"),
-        _index("post_queue", "account", "due_at", where=QUEUED),
+        _index("post_queue", "account", "due_at", "state", where=QUEUED),
         _index("post_retained", "finished_at", where="retained = 1 AND finished_at IS NOT NULL"),
         {"sqlite_strict": True},
     )

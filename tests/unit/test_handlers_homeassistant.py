@@ -38,7 +38,7 @@ def told(core: Core, address: str) -> list[str]:
 def account(core: Core) -> dict[str, Any]:
     """Return the account's state as it is told once the moment of waiting is over."""
     core.settle()
-    core.clock.advance(1)
+    core.clock.advance(2)
     core.tick()
     found = json.loads(told(core, "account/ada")[-1])
     assert isinstance(found, dict)

@@ -26,7 +26,7 @@ def upgrade() -> None:
     op.create_index(
         "post_queue",
         "post",
-        ["account", "due_at"],
+        ["account", "due_at", "state"],
         unique=False,
         sqlite_where=QUEUED,
         postgresql_where=QUEUED,
