@@ -175,6 +175,7 @@ class Core:
         ids: CountedIds | None = None,
         random: Callable[[], float] = lambda: 1.0,
         introducer: Introducer | None = None,
+        publishes_pictures: bool = False,
     ) -> None:
         self.url = url or f"sqlite:///{folder / 'tokd.db'}"
         self.node = NodeName(node)
@@ -194,6 +195,7 @@ class Core:
         self.has_broker = has_broker
         self._random = random
         self._introducer = introducer
+        self._publishes_pictures = publishes_pictures
         self._workers = workers
         self._link = link
         self._is_running = False
@@ -233,7 +235,12 @@ class Core:
         )  # fmt: skip
         self.live = LiveSessions()
         sessions = SessionJobs(
-            tools=tools, profiles=self.profiles, browser=self.browser, live=self.live, pictures=self.pictures
+            tools=tools,
+            profiles=self.profiles,
+            browser=self.browser,
+            live=self.live,
+            pictures=self.pictures,
+            publishes_pictures=self._publishes_pictures,
         )
         self.jobs = Jobs(tools=tools, platforms=rules.platforms, sessions=sessions)
         self.pool = WorkerPool(

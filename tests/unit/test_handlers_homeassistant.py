@@ -9,12 +9,12 @@ import pytest
 
 from adapters.homeassistant import HomeAssistant, HomeAssistantSettings
 from adapters.mqtt import Topics
+from adapters.mqtt.letters import letter_of
 from daemon.domain.errors import Fault
 from daemon.domain.ids import AccountName
 from daemon.domain.reports import BrokerJoined, NeighbourCame, RefreshFailed
-from daemon.domain.session import BrowserEnded, EndReason, HandedOver, LoginSeen
+from daemon.domain.session import BrowserEnded, EndReason, Pictured
 from tests.core import Core
-from tests.fakes.browser import LOGGED_IN, STARTED
 from tests.fakes.platform import failed
 from tests.waiting import wait_until
 
@@ -104,12 +104,8 @@ def test_a_failed_post_stays_as_the_last_error_through_a_restart(core: Core) -> 
 
 
 def test_a_session_on_the_accounts_profile_is_its_session(core: Core) -> None:
-    call = core.submit("session/open", {})
-    wait_until(lambda: core.browser.opened)
-    assert account(core)["session"] != "none"
-    for news in (STARTED, LoginSeen(LOGGED_IN), HandedOver(300)):
-        core.browser.opened[0].tell(news)
-    call.final()
+    core.do("session/open")
+
     found = account(core)
     assert (found["session"], found["profile"]) == ("open", "master")
 
@@ -190,6 +186,30 @@ def test_the_ledger_knows_what_was_said(core: Core) -> None:
 
     assert found.keys() == {HUB, ADA}
     assert found[ADA].components["enabled"] == "switch"
+
+
+# -- pictures ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("is_wanted", [True, False])
+def test_a_picture_goes_to_the_broker_where_that_is_wanted_and_is_stored_nowhere(
+    tmp_path: Path, is_wanted: bool
+) -> None:
+    with Core(tmp_path, has_broker=True, publishes_pictures=is_wanted) as core:
+        core.do("session/open")
+        browser = core.browser.opened[0]
+        picture = core.submit("session/screenshot", {})
+        browser.tell(Pictured(token=wait_until(lambda: browser.asked)[0][1], image=b"jpeg"))
+        assert picture.final()["status"] == "done"
+        core.settle()
+
+        found = [message for message in core.publisher.offered if message.kind == "screenshot"]
+
+    expected = [("ada", "anBlZw==", 0)] if is_wanted else []
+    assert [(message.address, message.payload, message.row) for message in found] == expected
+    for message in found:
+        letter = letter_of(message, Topics("tokd", "main"))
+        assert (letter.topic, letter.retain) == ("tokd/v1/main/screenshot/ada", False)
 
 
 # -- orders of a home automation -----------------------------------------------------------------------------
