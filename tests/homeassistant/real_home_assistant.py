@@ -348,16 +348,13 @@ def test_the_picture_entity_is_there_but_asleep_where_pictures_are_allowed(stage
 def test_discovery_that_is_off_takes_everything_back(stage: Stage) -> None:
     restart(stage, discovery="off")
 
-    wait_until(
-        lambda: (
-            not [key for key in stage.home.entities() if key.startswith("tokd_") and is_awake(stage, key)]
-        ),
-        30,
-    )
+    wait_until(lambda: awake(stage) == [], 30, what=lambda: f"still there: {awake(stage)}")
 
 
-def is_awake(stage: Stage, key: str) -> bool:
-    return stage.home.entities()[key]["disabled_by"] is None
+def awake(stage: Stage) -> list[str]:
+    """Return our entities that are not asleep: Home Assistant keeps a disabled one until a person deletes it."""
+    found = stage.home.entities()
+    return [key for key, entry in found.items() if key.startswith("tokd_") and entry["disabled_by"] is None]
 
 
 def test_it_has_only_complained_of_the_moves_that_it_asks_for(stage: Stage) -> None:
