@@ -3,7 +3,12 @@
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+HA_PYTHON ?= $(shell for v in 3.13 3.11; do \
+	for p in "python$$v" "$$(pyenv root 2>/dev/null)"/versions/$$v*/bin/python3; do \
+		"$$p" -c "import sys; sys.exit('%d.%d' % sys.version_info[:2] != '$$v')" 2>/dev/null && { echo $$p; exit; }; \
+	done; done)
 VENV := .venv
+HA_VENV := .venv-ha
 BIN := $(VENV)/bin
 
 RUN_PACKAGES := mosquitto mosquitto-clients chromium chromium-driver chromium-sandbox fonts-liberation xvfb
@@ -37,6 +42,11 @@ run: $(VENV)/run-ready  ## Install what is missing and run tokd with a broker of
 test: $(VENV)/dev-ready  ## Run the whole suite
 	$(call ensure_packages,$(TEST_PACKAGES))
 	$(BIN)/python -m pytest -q -n logical --maxprocesses 4 --dist loadfile
+
+.PHONY: test-ha
+test-ha: $(VENV)/dev-ready $(HA_VENV)/ready  ## Show tokd to a real Home Assistant, which is installed beside it (600 MB)
+	$(call ensure_packages,$(TEST_PACKAGES))
+	TOKD_HA_VENV=$(abspath $(HA_VENV)) $(BIN)/python -m pytest -q tests/homeassistant/real_home_assistant.py
 
 .PHONY: check
 check: $(VENV)/dev-ready  ## Check format, lint, types and import contracts
@@ -85,6 +95,16 @@ $(BIN)/python:
 		echo "installing with apt: python3-venv"; \
 		$(SUDO) apt-get update -qq && $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq python3-venv >/dev/null; }
 	"$(PYTHON)" -m venv $(VENV)
+
+# Each Home Assistant runs on few versions of Python: one list of pins for each.
+$(HA_VENV)/ready: requirements/homeassistant.txt requirements/homeassistant-3.11.txt
+	@[ -n "$(HA_PYTHON)" ] || { echo "Home Assistant needs Python 3.13 (or 3.11, for an older one)"; exit 1; }
+	@echo "installing Home Assistant with $(HA_PYTHON)"
+	"$(HA_PYTHON)" -m venv --clear $(HA_VENV)
+	@list=requirements/homeassistant-$$("$(HA_PYTHON)" -c 'import sys; print("%d.%d" % sys.version_info[:2])').txt; \
+	[ -f "$$list" ] || list=requirements/homeassistant.txt; \
+	$(HA_VENV)/bin/pip install -q --disable-pip-version-check --require-hashes -r "$$list"
+	@touch $@
 
 # pip takes nothing whose hash is not in the file.
 $(VENV)/run-ready: requirements/run.txt pyproject.toml | $(BIN)/python

@@ -9,6 +9,7 @@ from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from config.access_section import AccessSettings
+from config.homeassistant_section import HomeAssistantSettings
 from config.http_section import HttpSettings
 from config.media_section import MediaSettings
 from config.sections import (
@@ -29,6 +30,7 @@ __all__ = [
     "BrokerSettings",
     "ControlSettings",
     "DaemonSettings",
+    "HomeAssistantSettings",
     "HttpSettings",
     "LogSettings",
     "MediaSettings",
@@ -174,6 +176,9 @@ class Settings(BaseSettings):
     control: ControlSettings = Field(ControlSettings(), description="The door for the command line.")
     http: HttpSettings = Field(HttpSettings(), description="The HTTP adapter: off unless it has a port.")
     access: AccessSettings = Field(AccessSettings(), description="Who may send which commands, and how many.")
+    homeassistant: HomeAssistantSettings = Field(
+        HomeAssistantSettings(), description="What Home Assistant is told, over the same broker."
+    )
     broker: BrokerSettings = Field(
         BrokerSettings(), description="The broker `tokd run --with-broker` starts."
     )

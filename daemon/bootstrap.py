@@ -29,7 +29,7 @@ from config.logging import Redactor, configure
 from config.login_markers import LoginMarkers
 from config.session_section import SessionSettings
 from config.settings import Settings
-from daemon import failpoints, first_run
+from daemon import failpoints, first_run, homeassistant_parts
 from daemon.app import EXIT_REFUSED, App, Step
 from daemon.bus import CoreBus
 from daemon.domain.commands import VERBS
@@ -202,7 +202,7 @@ class _Composition:
         if self._options.with_broker:
             child = MosquittoChild(
                 state_dir, self._settings.broker.port, self._settings.broker.command,
-                self._settings.daemon.node, mqtt.prefix,
+                self._settings.daemon.node, mqtt.prefix, guest=homeassistant_parts.guest(self._settings),
             )  # fmt: skip
             try:
                 child.start()
@@ -212,7 +212,7 @@ class _Composition:
             self._add("broker", lambda: None, lambda seconds: child.stop(seconds))
             host, port, username = child.host, child.port, child.daemon_username
             password = child.password_of(username)
-            for user in (username, "me"):
+            for user in child.users:
                 self._redactor.add(child.password_of(user))
         elif not mqtt.is_enabled:
             LOG.info("no broker is configured (mqtt.host): commands come through the control socket only")
@@ -273,6 +273,7 @@ class _Composition:
             started_at=self._started_at, policy=self._policy(), platforms={platform.name: platform},
             media=media, vault=vault, ids=self._ids, random=random.random, health=self._health, has_broker=has_broker,
             gates=gates_of(self._settings), gate=self._gate, redact=self._redactor.clean_known, figures=self._figures,
+            introducer=homeassistant_parts.introducer(self._settings) if has_broker else None,
         )  # fmt: skip
 
     def _store(self, rules: Rules) -> SqlStore:
@@ -301,6 +302,7 @@ class _Composition:
         gateway = MqttGateway(
             settings, bus, self._clock, self._boot, self._info, lambda error: self._app.died("mqtt", error),
             on_secret=self._redactor.add, pass_point=failpoints.hit,
+            neighbour=homeassistant_parts.birth(self._settings),
         )  # fmt: skip
         bus.add_publisher(gateway)
         self._add("mqtt", gateway.start, gateway.stop)

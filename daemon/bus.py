@@ -18,7 +18,7 @@ from daemon import failpoints
 from daemon.domain.errors import Code, Rejected, StaleAttempt, StorageFailed, StorageFull
 from daemon.domain.ids import AccountName, NodeName, PostId, TaskId
 from daemon.domain.replies import refused
-from daemon.domain.reports import ClockTicked, CommandUndone
+from daemon.domain.reports import ClockTicked, CommandUndone, StatesTouched
 from daemon.domain.wire import Request
 from daemon.domain.work import Deliver, FetchMedia, InspectMedia, UnlinkTokens, Withdraw, Work
 from daemon.handlers.auditing import is_worth_noting
@@ -31,6 +31,7 @@ from daemon.worker import supervised_thread
 LOG = logging.getLogger("tokd.bus")
 BATCH = 256
 QUIET_S = 10.0
+TOUCH_S = 1.0  # changes within this time are told in one retained state
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -73,6 +74,9 @@ class CoreBus:
         self._queue: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
         self._driving: dict[PostId, int] = {}  # with the fence of its worker
         self._armed: datetime | None = None
+        self._touched: set[AccountName] = set()  # accounts whose retained states are behind
+        self._daemon_touched = False
+        self._touched_at: float | None = None  # when the first of them was
         self._thread = supervised_thread("bus", self._run, supervisor)
         self._opened = threading.Event()
         self._failure: BaseException | None = None
@@ -164,8 +168,9 @@ class CoreBus:
     def _take_turn(self) -> bool:
         self.last_beat = self._clock.monotonic()
         try:
-            items = [self._queue.get(timeout=QUIET_S)]
+            items = [self._queue.get(timeout=self._patience())]
         except queue.Empty:
+            self._tell_touched()
             return True
         while len(items) < BATCH:
             try:
@@ -175,7 +180,21 @@ class CoreBus:
         live = [item for item in items if item is not None]
         if live:
             self._process(live)
+        self._tell_touched()
         return len(live) == len(items)
+
+    def _patience(self) -> float:
+        if self._touched_at is None:
+            return QUIET_S
+        return min(QUIET_S, max(0.0, self._touched_at + TOUCH_S - self._clock.monotonic()))
+
+    def _tell_touched(self) -> None:
+        if self._touched_at is None or self._clock.monotonic() < self._touched_at + TOUCH_S:
+            return
+        report = StatesTouched(frozenset(self._touched), self._daemon_touched)
+        self._touched_at, self._daemon_touched = None, False
+        self._touched.clear()
+        self._queue.put(_Report(report))
 
     def _process(self, items: Sequence[_Item]) -> None:
         try:
@@ -204,6 +223,7 @@ class CoreBus:
                 batch.works.extend(context.works)
                 batch.follow_ups.extend(context.follow_ups)
                 batch.tallies.extend(context.tallies)
+                batch.touched, batch.touches_daemon = context.touched, context.touches_daemon
                 next_wake = self._next_wake(context, batch)
                 _pass_failpoints(batch, "before_commit")
             _pass_failpoints(batch, "after_commit")
@@ -258,6 +278,11 @@ class CoreBus:
         for what, labels in batch.tallies:
             self._rules.figures.count(what, *labels)
         self._publish(batch)
+        if batch.touched or batch.touches_daemon:
+            self._touched |= batch.touched
+            self._daemon_touched |= batch.touches_daemon
+            if self._touched_at is None:
+                self._touched_at = self._clock.monotonic()
         for settle in batch.settles:
             settle()
         for future, result in batch.results:

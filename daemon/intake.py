@@ -13,7 +13,7 @@ from daemon.domain.errors import Code, Rejected
 from daemon.domain.events import as_json
 from daemon.domain.figures import Tally
 from daemon.domain.gates import Buckets, check_open
-from daemon.domain.ids import Actor
+from daemon.domain.ids import AccountName, Actor
 from daemon.domain.wire import Request
 from daemon.domain.work import Work
 from daemon.handlers.auditing import is_worth_noting, note
@@ -38,6 +38,8 @@ class Batch:
     waiting: list[tuple[int, Answer]] = field(default_factory=list)
     accepted: list[tuple[int, Actor]] = field(default_factory=list)
     done_rows: list[int] = field(default_factory=list)
+    touched: set[AccountName] = field(default_factory=set)
+    touches_daemon: bool = False
     has_commands: bool = False
     has_claims: bool = False
 

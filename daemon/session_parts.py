@@ -47,6 +47,7 @@ class SessionParts:
             tools=tools, profiles=self.profiles, browser=self.browsers, live=self.live,
             pictures=PictureFolder(settings.state_dir / "pictures"),
             creation_timeout_s=settings.session.creation_timeout,
+            publishes_pictures=settings.homeassistant.screenshots,
         )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-DEADLINE_S = 10.0
+DEADLINE_S = 20.0
 
 
 def eventually(look: Callable[[], Any], within_s: float = DEADLINE_S) -> Any:

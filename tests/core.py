@@ -50,6 +50,7 @@ from daemon.jobs.run import Jobs
 from daemon.jobs.sessions import LiveSessions, SessionJobs
 from daemon.jobs.tokens import TokenDesk
 from daemon.jobs.tools import Tools
+from daemon.ports import Introducer
 from daemon.worker import WorkerPool
 from tests.fakes.browser import FakeBrowser, FakePictures, FakeProfiles
 from tests.fakes.clock import CountedIds, FakeClock, ManualTimer
@@ -200,6 +201,8 @@ class Core:
         random: Callable[[], float] = lambda: 1.0,
         gates: Gates = GATES,
         fetches: Callable[[Tools], FetchJobs] | None = None,
+        introducer: Introducer | None = None,
+        publishes_pictures: bool = False,
     ) -> None:
         self._lay_down_ledger: Callable[[], None] = lambda: None
         self.url = url or f"sqlite:///{self._ledger_of(folder)}"
@@ -223,6 +226,8 @@ class Core:
         self._random = random
         self._gates = gates
         self._fetches = fetches
+        self._introducer = introducer
+        self._publishes_pictures = publishes_pictures
         self._workers = workers
         self._link = link
         self._is_running = False
@@ -281,6 +286,7 @@ class Core:
             ids=self.ids, random=self._random, health=dict, has_broker=self.has_broker, gate=self.gate,
             figures=self.figures,
             gates=self._gates,
+            introducer=self._introducer,
         )  # fmt: skip
         store = SqlStore(self.url, self.node, has_broker=self.has_broker, figures=self.figures)
         self.bus = WatchedBus(store, self.clock, self.timer, rules, self.deaths, self._start_work)
@@ -294,7 +300,12 @@ class Core:
         )  # fmt: skip
         self.live = LiveSessions()
         sessions = SessionJobs(
-            tools=tools, profiles=self.profiles, browser=self.browser, live=self.live, pictures=self.pictures
+            tools=tools,
+            profiles=self.profiles,
+            browser=self.browser,
+            live=self.live,
+            pictures=self.pictures,
+            publishes_pictures=self._publishes_pictures,
         )
         fetches = self._fetches(tools) if self._fetches is not None else None
         self.jobs = Jobs(tools=tools, platforms=rules.platforms, sessions=sessions, fetches=fetches)

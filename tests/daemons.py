@@ -1,8 +1,10 @@
 """A real daemon process, a real simulator and MQTT callers, for tests that start, kill and question them."""
 
+import contextlib
 import json
 import os
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -123,6 +125,9 @@ class Daemon:
             return self.call_or_none("system/ping") is not None
 
         wait_until(look, within_s, what="daemon ready")
+        port = int(self.settings.get("http.port", "0"))
+        if port:  # HTTP listens a moment after the control socket
+            wait_until(lambda: _listens(port), within_s, what="HTTP")
 
     def call_or_none(
         self, verb: str, args: dict[str, Any] | None = None, **envelope: Any
@@ -206,6 +211,12 @@ class Daemon:
         """Change the ledger while the daemon is down, as if time had passed."""
         with sqlite3.connect(self.state_dir / "tokd.db") as database:
             database.execute(statement)
+
+
+def _listens(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        return True
+    return False
 
 
 class Caller:

@@ -2,5 +2,6 @@
 
 from adapters.broker.acl import ANYBODY, Actors, acl_file, dynsec_commands
 from adapters.broker.child import MosquittoChild
+from adapters.broker.files import Guest
 
-__all__ = ["ANYBODY", "Actors", "MosquittoChild", "acl_file", "dynsec_commands"]
+__all__ = ["ANYBODY", "Actors", "Guest", "MosquittoChild", "acl_file", "dynsec_commands"]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
 
-from adapters.broker.files import check_name
+from adapters.broker.files import Guest, check_name
 
 Access = Literal["read", "write", "readwrite", "deny"]
 ANYBODY = "%u"  # mosquitto puts the user's name here; only in lines that begin with "pattern"
@@ -36,14 +36,14 @@ class Actors:
     allow: tuple[str, ...] = ("*",)
     guarded: tuple[str, ...] = ()
     grants: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
-    home_assistant: str | None = None  # which of them is Home Assistant, where there is one
-    discovery_prefix: str = "homeassistant"
+    home_assistant: Guest | None = None
 
     def rules(self) -> dict[str, list[Rule]]:
         """Return the rules of every user. Raises AdapterFailed for a name that would open others' topics."""
         base = f"{self.prefix}/v1/{self.node}"
         found = {self.daemon: self._of_daemon(base)}
-        for actor in dict.fromkeys((*self.plain, *self.grants, *filter(None, [self.home_assistant]))):
+        guest = [self.home_assistant.user] if self.home_assistant else []
+        for actor in dict.fromkeys((*self.plain, *self.grants, *guest)):
             if actor.startswith("http:"):  # no user of a broker
                 continue
             name = actor if actor == ANYBODY else check_name(actor)
@@ -51,8 +51,14 @@ class Actors:
         return found
 
     def _of_daemon(self, base: str) -> list[Rule]:
-        found = self.discovery_prefix
-        return [Rule("readwrite", f"{base}/#"), Rule("write", f"{found}/#"), Rule("read", f"{found}/status")]
+        found, guest = [Rule("readwrite", f"{base}/#")], self.home_assistant
+        if guest is not None:
+            found += [
+                Rule("write", f"{guest.prefix}/+/+/config"),
+                Rule("write", f"{guest.prefix}/+/+/+/config"),
+                Rule("read", guest.status_topic),
+            ]
+        return found
 
     def _of_actor(self, base: str, actor: str) -> Iterable[Rule]:
         granted = self.grants.get(actor)
@@ -64,9 +70,11 @@ class Actors:
         yield Rule("read", f"{base}/reply/{actor}/#")
         for public in _PUBLIC:
             yield Rule("read", f"{base}/{public}")
-        if actor == self.home_assistant:
-            yield Rule("read", f"{self.discovery_prefix}/#")
-            yield Rule("write", f"{self.discovery_prefix}/status")
+        guest = self.home_assistant
+        if guest is not None and actor == guest.user:
+            yield Rule("readwrite", f"{guest.prefix}/#")  # it clears what a person deletes there
+            yield Rule("readwrite", guest.status_topic)
+            yield Rule("read", f"{base}/screenshot/#")
 
 
 def acl_file(actors: Actors) -> str:

@@ -14,6 +14,7 @@ from typing import BinaryIO
 
 from adapters.broker.acl import ANYBODY, Actors, acl_file
 from adapters.broker.files import (
+    Guest,
     check_name,
     config_text,
     kept_password,
@@ -49,6 +50,7 @@ class MosquittoChild:
         node: str,
         prefix: str,
         actors: tuple[str, ...] = ("me",),
+        guest: Guest | None = None,
     ) -> None:
         self._folder = (state_dir / "broker").absolute()
         self._wanted_port = port
@@ -56,6 +58,7 @@ class MosquittoChild:
         self._node = node
         self._prefix = prefix
         self._actors = actors
+        self._guest = guest
         self._port: int | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -84,10 +87,16 @@ class MosquittoChild:
         """Return the process id while it runs."""
         return self._process.pid if self._process and self.is_alive() else None
 
+    @property
+    def users(self) -> tuple[str, ...]:
+        """Return everybody who has a password."""
+        guests = () if self._guest is None else (self._guest.user,)
+        return tuple(dict.fromkeys((self.daemon_username, *self._actors, *guests)))
+
     def password_of(self, user: str) -> str:
         """Return a user's password. Raises AdapterFailed for a user the broker does not know."""
-        if user not in self._users():
-            raise AdapterFailed(f"the broker has no user {user!r}; it has {', '.join(self._users())}")
+        if user not in self.users:
+            raise AdapterFailed(f"the broker has no user {user!r}; it has {', '.join(self.users)}")
         return kept_password(private_folder(self._folder), user)
 
     def client_folder(self, user: str) -> Path:
@@ -136,9 +145,6 @@ class MosquittoChild:
             process.wait()
         log.info("broker stopped", extra={"action": "broker_stopped", "code": process.returncode})
 
-    def _users(self) -> tuple[str, ...]:
-        return (self.daemon_username, *self._actors)
-
     def _config(self) -> str:
         return str(self._folder / "mosquitto.conf")
 
@@ -159,9 +165,12 @@ class MosquittoChild:
 
     def _write_files(self) -> None:
         write_private(Path(self._config()), config_text(self._folder, self.port))
-        actors = Actors(daemon=self.daemon_username, node=self._node, prefix=self._prefix, plain=[ANYBODY])
+        actors = Actors(
+            daemon=self.daemon_username, node=self._node, prefix=self._prefix, plain=[ANYBODY],
+            home_assistant=self._guest,
+        )  # fmt: skip
         write_private(self._folder / "acl", acl_file(actors))
-        clear = "".join(f"{check_name(user)}:{self.password_of(user)}\n" for user in self._users())
+        clear = "".join(f"{check_name(user)}:{self.password_of(user)}\n" for user in self.users)
         draft = self._folder / "users.clear"
         write_private(draft, clear)
         try:  # -U hashes a file in place: on the command line everybody could read the passwords

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+from dataclasses import dataclass
 from pathlib import Path
 
 from daemon.domain.errors import AdapterFailed
@@ -9,6 +10,15 @@ from daemon.domain.ids import NAME
 
 MAX_SOCKET_PATH = 107  # sun_path holds 108 bytes with the zero at its end
 CLIENT_PROGRAMS = ("mosquitto_pub", "mosquitto_sub", "mosquitto_rr")
+
+
+@dataclass(frozen=True, slots=True)
+class Guest:
+    """A home automation at our broker: its user, where it is told what there is, where it says that it is there."""
+
+    user: str
+    prefix: str
+    status_topic: str
 
 
 def private_folder(path: Path) -> Path:

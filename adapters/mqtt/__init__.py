@@ -2,5 +2,6 @@
 
 from adapters.mqtt.gateway import MqttGateway
 from adapters.mqtt.settings import MqttSettings, TlsSettings
+from adapters.mqtt.topics import Topics
 
-__all__ = ["MqttGateway", "MqttSettings", "TlsSettings"]
+__all__ = ["MqttGateway", "MqttSettings", "TlsSettings", "Topics"]

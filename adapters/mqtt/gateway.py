@@ -9,7 +9,7 @@ from typing import Any
 from adapters.mqtt.mailbox import Mailbox
 from adapters.mqtt.network import Network
 from adapters.mqtt.settings import MqttSettings
-from daemon.ports import Bus, Clock, Outgoing
+from daemon.ports import Bus, Clock, Neighbour, Outgoing
 
 log = logging.getLogger("tokd.mqtt")
 
@@ -21,7 +21,7 @@ class MqttGateway:
 
     `on_death` is called from the network thread when it ends by an error that nobody foresaw; the daemon
     must not go on without it. `on_secret` is told the password, so that logging can redact it.
-    `pass_point` is called at the named places of a crash test.
+    `pass_point` is called at the named places of a crash test. When `neighbour` says so, everything is said again.
     """
 
     transport = "mqtt"
@@ -39,13 +39,14 @@ class MqttGateway:
         on_secret: Callable[[str], None] | None = None,
         share: Callable[[], float] = random.random,
         pass_point: Callable[[str], None] = lambda _name: None,
+        neighbour: Neighbour | None = None,
     ) -> None:
         self._settings = settings
         self._clock = clock
         self._on_death = on_death
         self._on_secret = on_secret
         self._make_network: Callable[[Mailbox], Network] = lambda mailbox: Network(
-            settings, bus, clock, boot, info, mailbox, share, pass_point
+            settings, bus, clock, boot, info, mailbox, share, pass_point, neighbour
         )
         self._mailbox: Mailbox | None = None
         self._network: Network | None = None

@@ -65,4 +65,13 @@ def letter_of(message: Outgoing, topics: Topics) -> Letter:
             kind="reply", topic=message.address, payload=payload, row=message.row, content_type=JSON,
             correlation=message.correlation, expires_at=message.expires_at,
         )  # fmt: skip
+    if message.kind == "discovery":
+        return Letter(
+            kind="discovery", topic=message.address, payload=payload, row=message.row,
+            retain=True, content_type=JSON if payload else None,
+        )  # fmt: skip
+    if (
+        message.kind == "screenshot"
+    ):  # never retained: a logged-in account has no place in a broker's disk file
+        return Letter(kind="screenshot", topic=topics.screenshot(message.address), payload=payload)
     raise ValueError(f"no topic for a message of kind {message.kind!r}")

@@ -80,11 +80,15 @@ class _Client(Client):
 class Link:
     """All calls come from the gateway's thread. After any call, `take_notes` has what happened meanwhile."""
 
-    def __init__(self, settings: MqttSettings, topics: Topics, *, is_v5: bool, number: int) -> None:
+    def __init__(
+        self, settings: MqttSettings, topics: Topics, *, is_v5: bool, number: int, also: tuple[str, ...] = ()
+    ) -> None:
+        """Prepare a client; `also` are topics to hear beside our own."""
         self.number = number
         self.is_v5 = is_v5
         self._settings = settings
         self._topics = topics
+        self._also = also
         self._notes: list[Note] = []
         self._client = self._make_client()
 
@@ -134,7 +138,7 @@ class Link:
         self._client.loop_misc()
 
     def subscribe(self) -> None:
-        """Subscribe to the commands and to our own availability."""
+        """Subscribe to the commands first, then to our own availability and to the others."""
         self._client.subscribe(self._filters())
 
     def publish(self, letter: Letter, now: datetime) -> int:
@@ -186,11 +190,14 @@ class Link:
         return found
 
     def _filters(self) -> Any:
+        own = self._topics.availability
+        # the others without acknowledgement: nothing of theirs shall wait for us while we are away
         if not self.is_v5:
-            return [(self._topics.commands, 1), (self._topics.availability, 1)]
+            return [(self._topics.commands, 1), (own, 1), *((topic, 0) for topic in self._also)]
         # with the flag kept we see a live retained command, too, and can refuse and clear it
         commands = SubscribeOptions(qos=1, retainAsPublished=True, retainHandling=0)
-        return [(self._topics.commands, commands), (self._topics.availability, SubscribeOptions(qos=1))]
+        others = ((topic, SubscribeOptions(qos=0)) for topic in self._also)
+        return [(self._topics.commands, commands), (own, SubscribeOptions(qos=1)), *others]
 
     @staticmethod
     def _publish_properties(letter: Letter, now: datetime) -> Properties:

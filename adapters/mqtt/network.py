@@ -17,9 +17,9 @@ from adapters.mqtt.settings import MqttSettings
 from adapters.mqtt.sockets import Interrupted, Patience, open_socket
 from adapters.mqtt.topics import Topics
 from daemon.domain.events import as_json
-from daemon.domain.reports import BrokerJoined
+from daemon.domain.reports import BrokerJoined, NeighbourCame
 from daemon.domain.times import iso
-from daemon.ports import Bus, Clock
+from daemon.ports import Bus, Clock, Neighbour
 
 log = logging.getLogger("tokd.mqtt")
 
@@ -36,12 +36,14 @@ class Network:
     def __init__(
         self, settings: MqttSettings, bus: Bus, clock: Clock, boot: str, info: Callable[[], dict[str, Any]],
         mailbox: Mailbox, share: Callable[[], float], pass_point: Callable[[str], None],
+        neighbour: Neighbour | None = None,
     ) -> None:  # fmt: skip
         self._settings = settings
         self._bus = bus
         self._clock = clock
         self._info = info
         self._mailbox = mailbox
+        self._neighbour = neighbour
         self._topics = Topics(settings.prefix, settings.node)
         self._reception = Reception(
             bus=bus,
@@ -127,6 +129,7 @@ class Network:
         elif self._joined_at is not None:
             self._test_ourselves(now)
             self._heal(now)
+            self._say_again(now)
             self._relay.pump()
             self._relay.report()
         elif now >= self._connack_by:
@@ -154,7 +157,8 @@ class Network:
 
     def _connect(self) -> None:
         self._number += 1
-        link = Link(self._settings, self._topics, is_v5=self._is_v5, number=self._number)
+        also = (self._neighbour.topic,) if self._neighbour is not None else ()
+        link = Link(self._settings, self._topics, is_v5=self._is_v5, number=self._number, also=also)
         patience = Patience(self._mailbox.reader, self._clock.monotonic, self._mailbox.must_stop)
         try:
             link.open(open_socket(self._settings, patience))
@@ -181,6 +185,8 @@ class Network:
             "session_present": found.has_session,
         })  # fmt: skip
         link.subscribe()
+        if self._neighbour is not None:
+            self._neighbour.joined(self._joined_at)
         self._relay.connected(link, found)
         self._reception.connected()
         marker = self._reception.fence.raise_(self._joined_at, has_session=found.has_session)
@@ -236,6 +242,8 @@ class Network:
             topic = ""
         if topic == self._topics.availability:
             self._own_availability(message, self._clock.monotonic())
+        elif self._neighbour is not None and topic == self._neighbour.topic:
+            self._neighbour.heard(bytes(message.payload), self._clock.monotonic(), is_replay=message.retain)
         self._reception.take(message, topic, link, self._relay)
 
     def _own_availability(self, message: MQTTMessage, now: float) -> None:
@@ -260,6 +268,18 @@ class Network:
             self._heal_at = None
             self._healed_at = now
             self._relay.add(self._availability(b"online"))
+
+    def _say_again(self, now: float) -> None:
+        """Say everything again to somebody who has come after us, `online` last."""
+        if self._neighbour is None or not self._neighbour.is_due(now):
+            return
+        log.info("a neighbour has come: everything is said again", extra={"action": "mqtt_neighbour"})
+        self._bus.tell(NeighbourCame())
+        self._bus.read(
+            lambda _unit: None
+        )  # when this comes back, what the bus has made of it is in the mailbox
+        self._take_mail()
+        self._relay.add(self._availability(b"online"))
 
     def _availability(self, word: bytes) -> Letter:
         return Letter(kind="availability", topic=self._topics.availability, payload=word, retain=True)
@@ -302,7 +322,12 @@ class Network:
             times.append(self._retry_at)
         elif self._joined_at is None:
             times.append(self._connack_by)
-        waits = (self._relay.wants_attention_at, self._heal_at, self._reception.fence.gives_up_at)
+        again_at = (
+            self._neighbour.due_at if self._neighbour is not None and self._joined_at is not None else None
+        )
+        waits = (
+            self._relay.wants_attention_at, self._heal_at, self._reception.fence.gives_up_at, again_at,
+        )  # fmt: skip
         times += [at for at in waits if at is not None]
         if self._mailbox.stop_by is not None:
             is_late = self._is_saying_goodbye

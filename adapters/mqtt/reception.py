@@ -75,7 +75,8 @@ class Reception:
         ack = Ack(link.number, message.mid, message.qos)
         delivery = read_delivery(
             message, self._topics, self._clock.now(), lambda: self._mailbox.put(ack),
-            is_backlog=self.fence.is_backlog(self._clock.monotonic()),
+            # what comes a second time had come live: a crash is no reason not to carry it out
+            is_backlog=self.fence.is_backlog(self._clock.monotonic()) and not message.dup,
         )  # fmt: skip
         if self._unsettled < MOST_UNSETTLED:
             self._unsettled += 1

@@ -65,6 +65,14 @@ class Topics:
             return f"{self.base}/{path}"
         return f"{self.base}/state/{path}"
 
+    def command(self, actor: str, verb: str) -> str:
+        """Return the topic on which this actor sends this command."""
+        return f"{self.base}/cmd/{actor}/{verb}"
+
+    def screenshot(self, account: str) -> str:
+        """Return the topic of an account's pictures."""
+        return f"{self.base}/screenshot/{account}"
+
     def is_command(self, topic: str) -> bool:
         """Tell whether the topic lies under `cmd/`. The filter `cmd/#` also matches `cmd` itself."""
         root = f"{self.base}/cmd"

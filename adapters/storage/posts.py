@@ -38,6 +38,7 @@ from adapters.storage.statements import (
     POST,
     POST_BY_ID,
     POSTS_SENT_AS,
+    QUEUE_OF,
     SAVE_POST,
     STATES_DUE,
     WAITING,
@@ -104,6 +105,11 @@ class PostsMixin:
         if account is not None:
             query = query.where(POST.c.account == account)
         return next(iter(self._posts(query)), None)
+
+    def queue_of(self, account: AccountName) -> tuple[int, datetime | None]:
+        """Return how many posts of an account wait, and when the next of them is due."""
+        count, due_at = self._db.execute(QUEUE_OF, {"who": account}).one()
+        return int(count), rows.instant(due_at)
 
     def claim_due(self, now: datetime, lease_until: datetime, limit: int) -> list[tuple[PostId, int]]:
         """Claim due posts in one statement, earliest first, and return their new fences."""

@@ -18,7 +18,7 @@ from sqlalchemy import (
     update,
 )  # fmt: skip
 
-from adapters.storage.tables import UNSENT_STATE, Row
+from adapters.storage.tables import QUEUED, UNSENT_STATE, Row
 from daemon.domain.account import Login
 from daemon.domain.post import IN_HAND, LateRule, Source, State
 
@@ -33,6 +33,7 @@ SESSION = Row.metadata.tables["session"]
 TASK = Row.metadata.tables["task"]
 LINK = Row.metadata.tables["link"]
 TOKEN = Row.metadata.tables["token"]
+DISCOVERY = Row.metadata.tables["discovery"]
 SIGHTING = Row.metadata.tables["sighting"]
 WEBHOOK = Row.metadata.tables["webhook"]
 AUDIT = Row.metadata.tables["audit"]
@@ -136,6 +137,9 @@ DUPLICATES = (
         or_(POST.c.finished_at.is_(None), POST.c.finished_at >= bindparam("since")),
     )
     .limit(5)
+)
+QUEUE_OF = select(func.count(), func.min(POST.c.due_at)).where(
+    POST.c.account == bindparam("who"), text(QUEUED)
 )
 ATTEMPT_BY_NUMBER = select(ATTEMPT).where(
     ATTEMPT.c.post == bindparam("key"), ATTEMPT.c.number == bindparam("place")

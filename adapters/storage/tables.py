@@ -25,6 +25,7 @@ def _index(name: str, *columns: str, where: str | None = None, unique: bool = Fa
 
 # Written out in queries too: SQLite uses a partial index only where it can see the same words.
 UNSENT_STATE = "sent_at IS NULL AND kind = 'state'"
+QUEUED = "state IN ('scheduled', 'retry_wait', 'held')"
 
 
 class Row(SQLModel):
@@ -84,6 +85,7 @@ class PostRow(Row, table=True):
         _index("post_account", "account", "created_at", "id"),
         _index("post_file", "account", "sha256"),
         _index("post_publish", "publish_id", where="publish_id IS NOT NULL"),
+        _index("post_queue", "account", "due_at", "state", where=QUEUED),
         _index("post_retained", "finished_at", where="retained = 1 AND finished_at IS NOT NULL"),
         {"sqlite_strict": True},
     )
@@ -302,6 +304,18 @@ class LinkRow(Row, table=True):
     created_at: int = _int()
     expires_at: int = _int()
     used_at: int | None = _int(nullable=True)
+
+
+class DiscoveryRow(Row, table=True):
+    """What other systems on the broker have been told, by topic: only so can it be taken back some day."""
+
+    __tablename__ = "discovery"
+    __table_args__ = ({"sqlite_strict": True},)
+
+    node: str = _key()
+    topic: str = _key()
+    components: str = _text()
+    digest: str = _text()
 
 
 class SightingRow(Row, table=True):

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, delete, func, insert, or_, select, update
 
 from adapters.storage import rows
 from adapters.storage.audit import AuditMixin
+from adapters.storage.discoveries import DiscoveriesMixin
 from adapters.storage.hints import HintsMixin
 from adapters.storage.links import LinksMixin
 from adapters.storage.posts import PostsMixin
@@ -42,7 +43,9 @@ from daemon.domain.wire import Request
 from daemon.ports import Outgoing, StoredCommand
 
 
-class SqlUnit(PostsMixin, TasksMixin, SessionsMixin, TokensMixin, LinksMixin, HintsMixin, AuditMixin):
+class SqlUnit(
+    PostsMixin, TasksMixin, SessionsMixin, TokensMixin, LinksMixin, HintsMixin, DiscoveriesMixin, AuditMixin
+):
     """A Unit over one SQLAlchemy connection with an open transaction."""
 
     def __init__(
@@ -195,6 +198,10 @@ class SqlUnit(PostsMixin, TasksMixin, SessionsMixin, TokensMixin, LinksMixin, Hi
         if not is_first:
             self._db.execute(DROP_UNSENT_STATE, {"node": self._node, "path": path})
         return self._add_outbox("state", "", path, payload, now)
+
+    def add_discovery(self, topic: str, payload: str, now: datetime) -> Outgoing:
+        """Store a retained message to another system in the outbox. Each is sent, also where a newer one follows."""
+        return self._add_outbox("discovery", "mqtt", topic, payload, now)
 
     def unsent(self, after: int, limit: int) -> list[Outgoing]:
         """Return outbox rows after this one that have not been acknowledged, in order."""

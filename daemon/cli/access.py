@@ -10,6 +10,7 @@ from daemon.cli.exits import FAILED
 from daemon.cli.invocation import Json, ask, invocation_of
 from daemon.cli.output import print_json, print_table, say
 from daemon.domain.audit import first_break
+from daemon.homeassistant_parts import guest
 
 audit = typer.Typer(
     help="See who ordered what, and check that nobody has changed the record.", no_args_is_help=True
@@ -32,27 +33,23 @@ def acl(
     anybody: Annotated[
         bool, typer.Option("--anybody", help="Let every user of the broker send commands in their own name.")
     ] = False,
-    home_assistant: Annotated[
-        str | None,
-        typer.Option("--home-assistant", metavar="USER", help="Home Assistant's user at the broker."),
-    ] = None,
     dynsec: Annotated[
         bool, typer.Option("--dynsec", help="Print commands for mosquitto's dynamic-security plugin instead.")
     ] = False,
 ) -> None:
-    """Print mosquitto's access rules: the daemon, those whom access.grants names, and the actors you name.
+    """Print mosquitto's access rules: the daemon, Home Assistant, those whom access.grants names, and whom you name.
 
     Each may send what the verb gates let through, in its own name, and read its own replies, the states and the
     events. Nobody can send in another's name, nor read another's replies.
 
-    Example: tokd acl panel --home-assistant homeassistant > /etc/mosquitto/tokd.acl
+    Example: tokd acl panel > /etc/mosquitto/tokd.acl
     """
     settings = invocation_of(ctx).loaded().settings
     found = Actors(
         daemon=settings.mqtt.username or f"tokd-{settings.daemon.node}", node=settings.daemon.node,
         prefix=settings.mqtt.prefix, plain=[*(actors or []), *([ANYBODY] if anybody else [])],
         allow=settings.access.allow, guarded=settings.access.guarded, grants=settings.access.grants_by_actor,
-        home_assistant=home_assistant,
+        home_assistant=guest(settings),
     )  # fmt: skip
     say((dynsec_commands if dynsec else acl_file)(found).rstrip("\n"))
 

@@ -149,9 +149,10 @@ class OpenSession(Command):
 
 
 class CloseSession(Command):
-    """Close a session, or `all` of them. With one session open, none need be named."""
+    """Close a session, those of a profile, or `all` of them. With one session open, none need be named."""
 
     session: SessionArg | None = None
+    profile: ProfileArg | None = None
     all: bool = False
 
 
@@ -333,6 +334,14 @@ VERBS: dict[str, Verb] = {
         Verb("system/pause", Pause, is_durable=True),
         Verb("system/resume", Resume, is_durable=True),
     )
+}
+
+
+# A switch elsewhere has one topic for both of its positions: `{"args": {"on": true}}` here means the first verb,
+# `false` the second one. Other arguments are passed on.
+SWITCHES: dict[str, tuple[str, str]] = {
+    "system/paused": ("system/pause", "system/resume"),
+    "account/enabled": ("account/enable", "account/disable"),
 }
 
 

@@ -57,6 +57,12 @@ class EventType(StrEnum):
     DAEMON_STOPPED = "daemon.stopped"
 
 
+def types_of(channel: str) -> tuple[str, ...]:
+    """Return the types of a channel's events, without the channel: `published` for `post.published`."""
+    found = (kind.value.partition(".") for kind in EventType)
+    return tuple(name for owner, _, name in found if owner == channel)
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """A fact. `subject` names the thing (`post/p_7Q2`), `data` holds plain JSON values."""

@@ -6,12 +6,10 @@ from datetime import datetime
 from daemon.domain.account import Account, Creator
 from daemon.domain.errors import PlatformError, Problem, Rejected
 from daemon.domain.hints import Hint
-from daemon.domain.ids import AccountName, NodeName, PostId, SessionId
-from daemon.domain.login import Verdict
+from daemon.domain.ids import AccountName, NodeName, PostId
 from daemon.domain.media import MediaFacts
 from daemon.domain.platform import Plan, StatusAnswer
 from daemon.domain.post import Attempt, Post
-from daemon.domain.session import BrowserEnded, ProfileFacts, SessionState
 from daemon.domain.wire import Request
 
 
@@ -55,6 +53,24 @@ class CommandUndone:
 
     request: Request
     refusal: Rejected
+
+
+@dataclass(frozen=True, slots=True)
+class StatesTouched:
+    """What these accounts' retained states tell, or the daemon's, has changed some moments ago."""
+
+    accounts: frozenset[AccountName]
+    daemon: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NeighbourCame:
+    """Another system has come to the broker and knows nothing of us yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class IntroductionDue:
+    """What other systems are told of tokd may have changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,79 +325,6 @@ class RefreshTurn:
 
     account: Account | None
     may_refresh: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionMoved:
-    """A session has come to this state, with what there is to say about it."""
-
-    session: SessionId
-    state: SessionState
-    warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionStarted:
-    """A session's browser runs."""
-
-    session: SessionId
-    pid: int
-    version: str
-    is_sandboxed: bool
-    warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class LoginRead:
-    """The login state of a session has been read; `request` asked for it, if somebody did."""
-
-    session: SessionId
-    verdict: Verdict
-    request: Request | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class SessionOpened:
-    """A session's window was handed to the person, for so many seconds."""
-
-    session: SessionId
-    timeout_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class SessionEndingSoon:
-    """A session's deadline comes in so many seconds."""
-
-    session: SessionId
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionEnded:
-    """A session is over and cleaned up; `promoted_to` and `backup` where its clone was kept as a profile."""
-
-    session: SessionId
-    end: BrowserEnded
-    promoted_to: str | None = None
-    backup: str | None = None
-    promotion_error: str | None = None
-    is_clean: bool = True  # nothing of it is left on the disk
-
-
-@dataclass(frozen=True, slots=True)
-class SessionsSwept:
-    """These sessions' remains are gone; those in `held` are somebody's still."""
-
-    removed: frozenset[SessionId]
-    held: frozenset[SessionId]
-
-
-@dataclass(frozen=True, slots=True)
-class ProfilesRead:
-    """What the disk says of the profiles, for the caller of `request`."""
-
-    request: Request
-    profiles: tuple[ProfileFacts, ...]
 
 
 @dataclass(frozen=True, slots=True)

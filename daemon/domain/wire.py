@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from pydantic import ValidationError
 
 from daemon.domain.command import Command
-from daemon.domain.commands import VERBS, Verb
+from daemon.domain.commands import SWITCHES, VERBS, Verb
 from daemon.domain.errors import Code, Rejected
 from daemon.domain.events import as_json
 from daemon.domain.ids import COMMAND_ID, Actor
@@ -125,6 +125,7 @@ def read_request(
     parts: dict[str, Any] = {}
     try:
         envelope = parse_object(raw)
+        verb, envelope = _switched(verb, envelope)
         row = _verb(verb, is_local=is_local)
         _check_envelope(envelope)
         parts["id"] = envelope.get("id")
@@ -189,6 +190,19 @@ def _as_rejection(verb: Verb, error: ValidationError) -> Rejected:
     more = error.error_count() - 1
     tail = f" (and {more} more)" if more else ""
     return Rejected(Code.BAD_FIELD, f"{where}: {first['msg']}{tail}", field=where)
+
+
+def _switched(name: str, envelope: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return the verb that a switch's position stands for, and what is left of its arguments."""
+    if name not in SWITCHES:
+        return name, envelope
+    args = envelope.get("args")
+    position = args.get("on") if isinstance(args, dict) else None
+    if not isinstance(position, bool):
+        raise Rejected(Code.BAD_FIELD, f'{name} is a switch: "on" is true or false', field="args.on")
+    rest = {key: value for key, value in args.items() if key != "on"} if isinstance(args, dict) else {}
+    when_on, when_off = SWITCHES[name]
+    return (when_on if position else when_off), envelope | {"args": rest}
 
 
 def _verb(name: str, *, is_local: bool) -> Verb:

@@ -11,6 +11,7 @@ from daemon.domain.login import Doubt
 from daemon.domain.session import BrowserEnded, EndReason, Session, SessionKind, SessionState, move
 from daemon.domain.views import session_view
 from daemon.handlers.context import Context
+from daemon.handlers.standing import profile_of
 
 OPEN_MAX = 200
 
@@ -39,7 +40,16 @@ def save_session(session: Session, context: Context) -> Session:
     """Store a changed session and publish its state; one that is over has none."""
     context.unit.save_session(session)
     context.publish_state(f"session/{session.id}", None if session.is_over else session_view(session))
+    touch_accounts(session, context)
     return session
+
+
+def touch_accounts(session: Session, context: Context) -> None:
+    """Have the accounts told again whose sessions are opened on this profile."""
+    if context.rules.has_broker:
+        for account in context.unit.accounts():
+            if profile_of(account.name, context.unit, context.policy.sessions) == session.profile:
+                context.touch(account.name)
 
 
 def tell_session(session: Session, context: Context, event: EventType, **data: Any) -> None:
@@ -187,6 +197,7 @@ def new_session(
     )  # fmt: skip
     context.unit.add_session(session)
     context.publish_state(f"session/{session.id}", session_view(session), is_first=True)
+    touch_accounts(session, context)
     tell_session(
         session,
         context,

@@ -14,6 +14,7 @@ from daemon.domain.gates import Gates
 from daemon.domain.ids import AccountName, NodeName, PostId
 from daemon.domain.policy import Policy
 from daemon.domain.post import Post
+from daemon.domain.reports import IntroductionDue
 from daemon.domain.task import NEWS, Task, follow
 from daemon.domain.task_views import post_status
 from daemon.domain.views import account_view, needs_login_alert, post_view
@@ -30,7 +31,18 @@ from daemon.domain.work import (
     Withdraw,
     Work,
 )  # fmt: skip
-from daemon.ports import Gate, Ids, MediaProbe, Outgoing, PlatformUploader, StoredCommand, Unit, Vault
+from daemon.handlers.standing import remember, standing
+from daemon.ports import (
+    Gate,
+    Ids,
+    Introducer,
+    MediaProbe,
+    Outgoing,
+    PlatformUploader,
+    StoredCommand,
+    Unit,
+    Vault,
+)  # fmt: skip
 
 PAUSED_FLAG = "paused"
 
@@ -53,6 +65,7 @@ class Rules:
     has_broker: bool
     gates: Gates = field(default_factory=Gates)
     gate: Gate | None = None
+    introducer: Introducer | None = None  # another system on the broker is told what tokd is
     redact: Callable[[str], str] = str  # takes known secrets out of what leaves the core
     figures: Figures = field(default_factory=Figures)
 
@@ -91,6 +104,9 @@ class Context:
     tallies: list[tuple[Tally, tuple[str, ...]]] = field(default_factory=list)
     rings_at: datetime | None = None  # the clock must ring then, too
     wants_clock: bool = False  # something may have become due
+    # Whose retained state tells of something that has changed. It is told a little later, once for many changes.
+    touched: set[AccountName] = field(default_factory=set)
+    touches_daemon: bool = False
 
     @property
     def policy(self) -> Policy:
@@ -133,6 +149,8 @@ class Context:
             reasons = {"reason": post.reason, "detail": post.detail} if post.reason else {}
             command = {"command_id": post.command_id}
             self.emit(event, f"post/{post.id}", told | reasons | data | command)
+            remember(post, event, self.unit)
+            self.touch(post.account)
             if post.task is not None and event in NEWS:
                 self._tell_task_of(post, event, is_first=is_first)
 
@@ -173,6 +191,8 @@ class Context:
         self.publish_account(account)
         if (before is not None and before.login is Login.NEEDS_LOGIN) or account.login is Login.NEEDS_LOGIN:
             self.publish_alert(account)
+        self.touches_daemon = self.rules.has_broker
+        self.introduce_later()
         if event is not None:
             told = {"account": account.name, "login": account.login.value, "enabled": account.enabled}
             self.emit(event, f"account/{account.name}", told | data)
@@ -191,7 +211,18 @@ class Context:
         """Return an account as everybody may see it, with the login state of its browser profile."""
         seen = [found for found in self.unit.sightings().values() if found.account == account.name]
         newest = max(seen, key=lambda found: found.seen_at, default=None)
-        return account_view(account, self.now, newest)
+        more = standing(account, newest, self.unit, self.policy.sessions)
+        return account_view(account, self.now, newest) | more
+
+    def touch(self, account: AccountName) -> None:
+        """Have an account's retained state told again soon; a broker that is joined later gets it anyway."""
+        if self.rules.has_broker:
+            self.touched.add(account)
+
+    def introduce_later(self) -> None:
+        """Have other systems told what has changed of what tokd consists of."""
+        if self.rules.introducer is not None:
+            self.follow_ups.append(IntroductionDue())
 
     def count(self, what: Tally, *labels: str) -> None:
         """Count this once it is committed."""

@@ -20,11 +20,13 @@ def daemon_view(context: Context) -> dict[str, Any]:
     accounts = [account.name for account in context.unit.accounts() if account.login is Login.NEEDS_LOGIN]
     degraded = [name for name, part in parts.items() if not part.get("ok", True)]
     degraded += [f"account {name} needs a login" for name in accounts]
+    problems = list(degraded)
     if context.is_paused():
         degraded.append("paused")
     return {
         "phase": "degraded" if degraded else "ready",
         "degraded": degraded,
+        "problems": problems,  # without what a person has chosen
         "paused": context.is_paused(),
         "boot": context.rules.boot,
         "version": context.rules.version,

@@ -5,8 +5,8 @@ from dataclasses import replace
 from daemon.domain.events import EventType
 from daemon.domain.ids import AccountName
 from daemon.domain.login import Verdict
-from daemon.domain.reports import LoginRead
 from daemon.domain.session import Session, Sighting
+from daemon.domain.session_reports import LoginRead
 from daemon.domain.views import profile_view
 from daemon.handlers.browsing import live_session, save_session, tell_session
 from daemon.handlers.context import Context
@@ -40,6 +40,8 @@ def _remember(session: Session, verdict: Verdict, context: Context) -> AccountNa
     found = context.unit.account(account) if account else None
     if found is not None:
         context.publish_account(found)
+    if before is None or before.account != account:
+        context.introduce_later()  # the account's sessions may be opened on another profile now
     return account
 
 

@@ -1,6 +1,6 @@
 """The disk has been read: tell the profiles."""
 
-from daemon.domain.reports import ProfilesRead
+from daemon.domain.session_reports import ProfilesRead
 from daemon.domain.views import profile_view
 from daemon.handlers.context import Context
 

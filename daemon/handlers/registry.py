@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from daemon.domain import account_commands, commands, reports, task_commands
+from daemon.domain import account_commands, commands, reports, session_reports, task_commands
 from daemon.domain.command import Command
 from daemon.handlers import (
     account_inspected,
@@ -36,6 +36,7 @@ from daemon.handlers import (
     import_account,
     init_answered,
     init_intended,
+    introduce,
     issue_token,
     link_account,
     list_accounts,
@@ -48,9 +49,11 @@ from daemon.handlers import (
     login_read,
     media_inspected,
     messages_sent,
+    neighbour_came,
     open_session,
     pause,
     picture_session,
+    picture_taken,
     ping,
     post_task,
     profiles_read,
@@ -75,6 +78,7 @@ from daemon.handlers import (
     show_post,
     show_session,
     show_task,
+    states_touched,
     status_read,
     submit_task,
     sweep_due,
@@ -140,6 +144,9 @@ REPORTS: Mapping[type, Callable[..., Any]] = {
     reports.BrokerJoined: broker_joined.handle,
     reports.RetainedSetDue: retained_set_due.handle,
     reports.CommandUndone: command_undone.handle,
+    reports.StatesTouched: states_touched.handle,
+    reports.NeighbourCame: neighbour_came.handle,
+    reports.IntroductionDue: introduce.handle,
     reports.MessagesSent: messages_sent.handle,
     reports.MediaInspected: media_inspected.handle,
     reports.FetchProgressed: fetch_progressed.handle,
@@ -165,13 +172,14 @@ REPORTS: Mapping[type, Callable[..., Any]] = {
     reports.ExchangeFailed: exchange_failed.handle,
     reports.TokensGivenBack: tokens_given_back.handle,
     reports.AccountInspected: account_inspected.handle,
-    reports.SessionMoved: session_moved.handle,
-    reports.SessionStarted: session_started.handle,
-    reports.LoginRead: login_read.handle,
-    reports.SessionOpened: session_opened.handle,
-    reports.SessionEndingSoon: session_ending_soon.handle,
-    reports.SessionEnded: session_ended.handle,
-    reports.SessionsSwept: sessions_swept.handle,
-    reports.ProfilesRead: profiles_read.handle,
+    session_reports.SessionMoved: session_moved.handle,
+    session_reports.SessionStarted: session_started.handle,
+    session_reports.LoginRead: login_read.handle,
+    session_reports.SessionOpened: session_opened.handle,
+    session_reports.SessionEndingSoon: session_ending_soon.handle,
+    session_reports.SessionEnded: session_ended.handle,
+    session_reports.SessionsSwept: sessions_swept.handle,
+    session_reports.PictureTaken: picture_taken.handle,
+    session_reports.ProfilesRead: profiles_read.handle,
     reports.Answered: answered.handle,
 }

@@ -1,6 +1,6 @@
 """A session is over and cleaned up."""
 
-from daemon.domain.reports import SessionEnded
+from daemon.domain.session_reports import SessionEnded
 from daemon.handlers.browsing import end_session, live_session
 from daemon.handlers.context import Context
 

@@ -1,7 +1,7 @@
 """A session's deadline is near: warn, so that it can be extended."""
 
 from daemon.domain.events import EventType
-from daemon.domain.reports import SessionEndingSoon
+from daemon.domain.session_reports import SessionEndingSoon
 from daemon.domain.times import iso
 from daemon.handlers.browsing import live_session, tell_session
 from daemon.handlers.context import Context

@@ -1,7 +1,7 @@
 """A session has come a step further."""
 
-from daemon.domain.reports import SessionMoved
 from daemon.domain.session import move
+from daemon.domain.session_reports import SessionMoved
 from daemon.handlers.browsing import live_session, save_session, with_warnings
 from daemon.handlers.context import Context
 

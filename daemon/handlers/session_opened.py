@@ -4,8 +4,8 @@ from dataclasses import replace
 from datetime import timedelta
 
 from daemon.domain.events import EventType
-from daemon.domain.reports import SessionOpened
 from daemon.domain.session import SessionState, move
+from daemon.domain.session_reports import SessionOpened
 from daemon.domain.times import iso
 from daemon.domain.views import session_view
 from daemon.handlers.browsing import answer_caller, live_session, save_session, tell_session

@@ -3,8 +3,8 @@
 from datetime import timedelta
 
 from daemon.domain.events import EventType
-from daemon.domain.reports import SessionsSwept
 from daemon.domain.session import Session, SessionState
+from daemon.domain.session_reports import SessionsSwept
 from daemon.handlers.browsing import OPEN_MAX, end_session, orphaned
 from daemon.handlers.context import Context
 

@@ -8,6 +8,7 @@ from daemon.domain.ids import PostId
 from daemon.domain.reports import RetainedSetDue, SweepDue
 from daemon.domain.work import RefreshAccount, SweepMedia, SweepSessions
 from daemon.handlers.context import Context
+from daemon.handlers.health import daemon_view
 from daemon.handlers.hint_received import KEEP
 from daemon.handlers.retained_set_due import REST_FLAG
 
@@ -40,4 +41,7 @@ def handle(report: SweepDue, context: Context) -> None:  # noqa: ARG001 - it say
     for account in context.unit.accounts():
         if account.login is Login.OK and account.access_expires_at <= soon:
             context.start(RefreshAccount(account.name))
+    context.publish_state(
+        "daemon", daemon_view(context)
+    )  # a sign of life: readers may count on one in a while
     context.wants_clock = True

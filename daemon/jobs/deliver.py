@@ -21,7 +21,7 @@ from daemon.domain.reports import (
     Taken,
     UploadResumed,
     ValidationFailed,
-)  # fmt: skip
+)
 from daemon.domain.work import Deliver
 from daemon.jobs.tools import RemoteStatus, Stopped, Tools, doubt
 from daemon.jobs.upload import Upload

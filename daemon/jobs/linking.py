@@ -17,7 +17,7 @@ from daemon.domain.reports import (
     CreatorRead,
     ExchangeFailed,
     TokensGivenBack,
-)  # fmt: skip
+)
 from daemon.domain.wire import Request
 from daemon.domain.work import (
     AccountWork,

@@ -9,17 +9,7 @@ from datetime import timedelta
 
 from daemon.domain.errors import Code, Interrupted, Problem, Rejected, StorageFailed
 from daemon.domain.ids import ProfileName, SessionId
-from daemon.domain.reports import (
-    Answered,
-    LoginRead,
-    ProfilesRead,
-    SessionEnded,
-    SessionEndingSoon,
-    SessionMoved,
-    SessionOpened,
-    SessionsSwept,
-    SessionStarted,
-)
+from daemon.domain.reports import Answered
 from daemon.domain.session import (
     BrowserEnded,
     Closing,
@@ -35,6 +25,17 @@ from daemon.domain.session import (
     Started,
     Workplace,
 )  # fmt: skip
+from daemon.domain.session_reports import (
+    LoginRead,
+    PictureTaken,
+    ProfilesRead,
+    SessionEnded,
+    SessionEndingSoon,
+    SessionMoved,
+    SessionOpened,
+    SessionsSwept,
+    SessionStarted,
+)
 from daemon.domain.work import AskSession, Browse, EndSession, ProlongSession, Question, SurveyProfiles
 from daemon.jobs.tools import Stopped, Tools
 from daemon.ports import Browser, OpenBrowser, Pictures, Profiles
@@ -179,6 +180,7 @@ class SessionJobs:
     pictures: Pictures
     picture_keep_s: float = 86_400
     creation_timeout_s: float = 30
+    publishes_pictures: bool = False
     is_warm: threading.Event = field(default_factory=threading.Event)
 
     def end(self, work: EndSession) -> None:
@@ -331,6 +333,8 @@ class SessionJobs:
             if asked.inline:
                 result["image"] = base64.b64encode(news.image).decode("ascii")
             body = {"status": "done", "result": result}
+            if self.publishes_pictures:
+                self.tools.bus.tell(PictureTaken(session.id, base64.b64encode(news.image).decode("ascii")))
         self.tools.bus.tell(Answered(asked.request, body))
 
     def _keep(self, session: Session, news: Pictured) -> str | None:

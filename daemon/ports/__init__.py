@@ -4,6 +4,7 @@ from daemon.ports.access import Gate
 from daemon.ports.hints import HintReader
 from daemon.ports.ledger import Outgoing, Publisher, Store, StoredCommand, Unit
 from daemon.ports.media import MediaFetcher, MediaStore, OpenUpload
+from daemon.ports.neighbours import Introducer, Neighbour, Places
 from daemon.ports.platforms import MediaProbe, OpenMedia, PlatformUploader, Vault
 from daemon.ports.runtime import Bus, Clock, Ids, Supervisor, Timer
 from daemon.ports.sessions import Browser, OpenBrowser, Pictures, Profiles
@@ -15,14 +16,17 @@ __all__ = [
     "Gate",
     "HintReader",
     "Ids",
+    "Introducer",
     "MediaFetcher",
     "MediaProbe",
     "MediaStore",
+    "Neighbour",
     "OpenBrowser",
     "OpenMedia",
     "OpenUpload",
     "Outgoing",
     "Pictures",
+    "Places",
     "PlatformUploader",
     "Profiles",
     "Publisher",

@@ -1,6 +1,6 @@
 """What the core needs to remember and to tell: the ledger, and the publishers of its outbox."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -11,6 +11,7 @@ from daemon.domain.account import Account
 from daemon.domain.audit import Entry, Tail
 from daemon.domain.events import Event
 from daemon.domain.ids import AccountName, Actor, PostId, ProfileName, SessionId, TaskId
+from daemon.domain.introduction import Told
 from daemon.domain.linking import PendingLink
 from daemon.domain.platform import (
     Endpoint,
@@ -30,8 +31,10 @@ class Outgoing:
 
     row: int
     transport: str  # which publisher; "" is all of them (events and states)
-    kind: str  # event, reply, state
-    address: str  # events: post, account, daemon; replies: where the caller waits; states: path under state/
+    kind: str  # event, reply, state, discovery, screenshot
+    # events: post, account, daemon; replies: where the caller waits; states: path under state/; discovery: the whole
+    # topic, which is another system's; screenshots: the account
+    address: str
     payload: str  # empty clears a state
     correlation: bytes | None = None
     expires_at: datetime | None = None
@@ -125,6 +128,9 @@ class Unit(Protocol):
 
     def next_post(self, account: AccountName | None) -> Post | None:
         """Return the waiting post with the earliest time."""
+
+    def queue_of(self, account: AccountName) -> tuple[int, datetime | None]:
+        """Return how many posts of an account wait, and when the next of them is due."""
 
     def claim_due(self, now: datetime, lease_until: datetime, limit: int) -> list[tuple[PostId, int]]:
         """Claim due posts in one statement, earliest first, and return their new fences.
@@ -299,6 +305,15 @@ class Unit(Protocol):
 
     def add_state(self, path: str, payload: str, now: datetime, *, is_first: bool = False) -> Outgoing:
         """Store a retained state in the outbox, in place of an unsent older one of the same path."""
+
+    def add_discovery(self, topic: str, payload: str, now: datetime) -> Outgoing:
+        """Store a retained message to another system in the outbox. Each is sent, also where a newer one follows."""
+
+    def discoveries(self) -> Mapping[str, Told]:
+        """Return by topic what this node has told other systems and not taken back."""
+
+    def save_discovery(self, topic: str, told: Told | None) -> None:
+        """Note what is told under a topic now; None: nothing any more."""
 
     def unsent(self, after: int, limit: int) -> list[Outgoing]:
         """Return outbox rows after this one that have not been acknowledged, in order."""

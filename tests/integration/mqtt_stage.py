@@ -33,8 +33,16 @@ def make_gateway(broker: Broker | None, bus: FakeBus, **settings: Any) -> MqttGa
         {"node": "main", "client_id": "tokd-main", "protocol": "5", "will_delay_s": 0} | address | settings
     )
     share = found.pop("share", lambda: 0.5)
+    neighbour = found.pop("neighbour", None)
     gateway = MqttGateway(
-        MqttSettings(**found), bus, RealClock(), "b007", lambda: {"node": "main"}, deaths.append, share=share
+        MqttSettings(**found),
+        bus,
+        RealClock(),
+        "b007",
+        lambda: {"node": "main"},
+        deaths.append,
+        share=share,
+        neighbour=neighbour,
     )
     bus.publishers = [gateway]
     return gateway

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from adapters.broker import MosquittoChild
+from adapters.broker.files import Guest
 from daemon.domain.errors import AdapterFailed
 from tests.brokers import eventually, find, free_port
 
@@ -225,3 +226,25 @@ def test_its_environment_is_clean(child: MosquittoChild, monkeypatch: pytest.Mon
     child.start()
 
     assert b"canary" not in Path(f"/proc/{child.pid}/environ").read_bytes()
+
+
+def test_a_home_automation_may_read_and_order_but_only_under_its_own_name(tmp_path: Path) -> None:
+    guest = Guest("homeassistant", "homeassistant", "homeassistant/status")
+    child = MosquittoChild(tmp_path, free_port(), "mosquitto", "main", "tokd", guest=guest)
+    child.start()
+    try:
+        discovery = "homeassistant/device/tokd_main/config"
+        daemon, home = child.daemon_username, guest.user
+        assert child.users == (daemon, "me", home)
+        for user, topic in ((daemon, discovery), (home, f"{discovery}/x"), ("me", "homeassistant/status")):
+            run(child, user, "mosquitto_pub", "-q", "1", "-r", "-t", topic, "-m", user)
+
+        def kept(user: str, topic: str) -> str:
+            return run(child, user, "mosquitto_sub", "-t", topic, "-C", "1", "-W", "1").stdout.strip()
+
+        assert kept(home, discovery) == daemon
+        assert kept(home, f"{discovery}/x") == home
+        assert kept(home, "homeassistant/status") == ""  # not everybody may play Home Assistant
+        assert kept("me", discovery) == ""
+    finally:
+        child.stop()

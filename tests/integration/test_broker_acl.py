@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.broker import Actors, acl_file, dynsec_commands
+from adapters.broker import Actors, Guest, acl_file, dynsec_commands
 from daemon.domain.errors import AdapterFailed
 from tests.brokers import Broker, Listener, eventually, running_broker
 
@@ -19,7 +19,7 @@ USERS = (DAEMON, "homeassistant", "panel", "reader", "operator", "stranger")
 ACTORS = Actors(
     daemon=DAEMON, node="main", plain=("homeassistant",), allow=("*",), guarded=("account.unlink",),
     grants={"panel": ("session.*",), "reader": ("*.list",), "operator": ("*",), "http:ann": ("*",)},
-    home_assistant="homeassistant",
+    home_assistant=Guest("homeassistant", "homeassistant", "homeassistant/status"),
 )  # fmt: skip
 TOPICS = (
     *(
@@ -42,11 +42,11 @@ def is_allowed(user: str, topic: str, access: str) -> bool:
     if user == DAEMON:
         if topic.startswith(f"{BASE}/"):
             return True
-        return topic == "homeassistant/status" if access == "read" else topic.startswith("homeassistant/")
+        return topic == "homeassistant/status" if access == "read" else topic.endswith("/config")
     if user == "stranger":
         return False
     if topic.startswith("homeassistant/"):
-        return user == "homeassistant" and (access == "read" or topic == "homeassistant/status")
+        return user == "homeassistant"
     kind, *rest = topic.removeprefix(f"{BASE}/").split("/")
     if kind == "cmd":
         return access == "write" and rest[0] == user and verb_is_allowed(user, rest[1], rest[2])

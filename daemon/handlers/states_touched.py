@@ -1,0 +1,17 @@
+"""What retained states tell has changed: publish them once for all changes of the last moments."""
+
+from daemon.domain.reports import StatesTouched
+from daemon.handlers.context import Context
+from daemon.handlers.health import daemon_view
+
+
+def handle(report: StatesTouched, context: Context) -> None:
+    """Publish the accounts that still exist, and clear the others."""
+    for name in sorted(report.accounts):
+        account = context.unit.account(name)
+        if account is None:
+            context.publish_state(f"account/{name}", None)
+        else:
+            context.publish_account(account)
+    if report.daemon:
+        context.publish_state("daemon", daemon_view(context))
