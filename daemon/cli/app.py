@@ -9,6 +9,7 @@ import typer
 from daemon.cli import (
     accounts,
     configuration,
+    describing,
     doctor,
     posts,
     profiles,
@@ -58,6 +59,7 @@ system.register(app)
 tokens.register(app)
 watching.register(app)
 configuration.register(app)
+describing.register(app)
 doctor.register(app)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from adapters.mqtt.reception import MOST_UNSETTLED
-from adapters.mqtt.topics import Topics
+from daemon.domain.topics import Topics
 from daemon.domain.commands import Pause, Ping
 from daemon.domain.errors import Code
 from daemon.domain.wire import Request

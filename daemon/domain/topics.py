@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from daemon.domain.ids import NAME, SELF_ACTOR
 
+PROTOCOL = "v1"
 COMMAND_LEVELS = 3  # actor, resource, verb
 MAX_REPLY_TOPIC = 512
 
@@ -33,7 +34,7 @@ class Topics:
     @property
     def base(self) -> str:
         """Return what all topics of this node begin with."""
-        return f"{self.prefix}/v1/{self.node}"
+        return f"{self.prefix}/{PROTOCOL}/{self.node}"
 
     @property
     def availability(self) -> str:
@@ -49,6 +50,10 @@ class Topics:
     def commands(self) -> str:
         """Return the filter of all commands."""
         return f"{self.base}/cmd/#"
+
+    def command(self, actor: str, verb: str) -> str:
+        """Return the topic to which an actor sends a command."""
+        return f"{self.base}/cmd/{actor}/{verb}"
 
     def event(self, channel: str) -> str:
         """Return the topic of a kind of event."""
