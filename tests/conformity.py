@@ -46,7 +46,9 @@ def reply_faults(reply: dict[str, Any]) -> list[str]:
     if verb is None:
         return faults("Refusal", reply)
     if verb.is_local:
-        return faults("Reply", reply) + (local_faults(verb.name, reply["result"]) if "result" in reply else [])
+        return faults("Reply", reply) + (
+            local_faults(verb.name, reply["result"]) if "result" in reply else []
+        )
     return faults(f"reply.{reply['command']}", reply)
 
 

@@ -199,6 +199,7 @@ class Core:
         self._is_running = False
         self._names = 0
         self._calls: list[Call] = []
+        self.told: list[dict[str, Any]] = []  # every event, once it has been stopped
 
     # -- life --------------------------------------------------------------------------------------------
 
@@ -262,9 +263,22 @@ class Core:
         assert not faults, "\n".join(faults)
 
     def _faults(self) -> list[str]:
-        replies = [reply for call in self._calls for reply in call.replies]
-        states = [(told.address, told.payload) for told in self.publisher.offered if told.kind == "state"]
-        return all_faults(replies, self.events(), states)
+        self.told = self.events()
+        return all_faults(self.heard, self.told, self.kept)
+
+    @property
+    def heard(self) -> list[dict[str, Any]]:
+        """Return every reply that has come."""
+        return [reply for call in self._calls for reply in call.replies]
+
+    @property
+    def kept(self) -> list[tuple[str, str]]:
+        """Return every retained state that was offered: what stands below `state/`, and the payload."""
+        return [
+            (message.address, message.payload)
+            for message in self.publisher.offered
+            if message.kind == "state"
+        ]
 
     def die(self) -> None:
         """End as a kill does: nothing is reported, no session is closed; what the workers held is lost."""

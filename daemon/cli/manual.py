@@ -17,7 +17,7 @@ from daemon.domain.wire import MAX_BYTES, MAX_DEPTH
 
 WORDS_MAX = 6  # an enumeration of more words has a place of its own
 Schemas = dict[str, Schema]
-_ANCHORS = {"Code": "error-codes"}
+_ANCHORS = {"Code": "error-codes", "Event": "events"}
 _HEAD = """\
 # tokd over MQTT
 
