@@ -1,5 +1,6 @@
 """Probes, numbers, the description."""
 
+import hashlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 
 from adapters.http.errors import STATUSES
+from daemon.domain import asyncapi
 from daemon.domain.errors import Code
 from tests.integration.http_stage import Stage, staged
 
@@ -113,7 +115,7 @@ def test_every_endpoint_is_described(described: dict[str, Any]) -> None:
         ("PATCH", "/api/v1/tasks/{task}"), ("GET", "/api/v1/tasks/{task}/detail"),
         ("POST", "/api/v1/tasks/{task}/post-to-tiktok"), ("GET", "/api/v1/tasks/{task}/post-status"),
         ("GET", "/api/v1/accounts"), ("GET", "/livez"), ("GET", "/readyz"), ("GET", "/metrics"),
-        ("GET", "/openapi.json"), ("GET", "/api/v1/events"),
+        ("GET", "/openapi.json"), ("GET", "/asyncapi.json"), ("GET", "/api/v1/events"),
     }  # fmt: skip
 
 
@@ -162,3 +164,11 @@ def test_a_body_refuses_other_fields_in_the_description_too(described: dict[str,
         schemas[name]["additionalProperties"] is False
         for name in ("Nothing", "Browse", "SchedulePost", "PostToTiktok")
     )
+
+
+def test_the_protocol_is_given_as_the_very_bytes_whose_hash_is_told(tmp_path: Path) -> None:
+    with staged(tmp_path) as stage:
+        answer = stage.get("/asyncapi.json")
+
+    assert hashlib.sha256(answer.raw).hexdigest() == asyncapi.fingerprint()
+    assert answer.headers["content-type"] == "application/json"
