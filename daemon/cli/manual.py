@@ -6,7 +6,6 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from daemon.cli.output import HINTS
 from daemon.domain import asyncapi
 from daemon.domain.commands import VERBS, Verb
 from daemon.domain.errors import Code
@@ -15,6 +14,52 @@ from daemon.domain.schemas import REFERENCE, Schema, collect
 from daemon.domain.shapes.results import RESULTS
 from daemon.domain.wire import MAX_BYTES, MAX_DEPTH
 
+MEANINGS = {
+    Code.BAD_JSON: "The payload is no strict JSON object: UTF-8, no key twice, no NaN, not too deep.",
+    Code.TOO_LARGE: "The payload is too large.",
+    Code.UNKNOWN_COMMAND: "There is no such verb, or the topic has another depth.",
+    Code.UNKNOWN_FIELD: "A field that nobody knows; `field` names it.",
+    Code.BAD_FIELD: "A value that cannot be; `field` names it.",
+    Code.BAD_TIME: "No RFC 3339 time with an offset, or a local time without its zone, or a time that has passed.",
+    Code.ID_REQUIRED: "This verb needs an `id` of your own.",
+    Code.ID_CONFLICT: "The `id` was used for another order; a new order needs a new one.",
+    Code.RETAINED_COMMAND: "The command was retained; it was removed and not carried out. Send it without the retain flag.",
+    Code.STALE_BACKLOG: "It lay in the broker's queue for too long and was not carried out.",
+    Code.EXPIRED: "It came after its deadline and was not carried out.",
+    Code.FORBIDDEN: "You may not do this, or not from here, or not with this thing.",
+    Code.UNAUTHORIZED: "HTTP only: no token that holds.",
+    Code.BUSY: "Too much to do just now; try again after `retry_after_s`.",
+    Code.RATE_LIMITED: "Too many requests; try again after `retry_after_s`.",
+    Code.NOT_CONFIGURED: "A setting is missing; the message names it.",
+    Code.NO_SUCH_ACCOUNT: "No account of this name is linked.",
+    Code.NO_SUCH_POST: "There is no such post.",
+    Code.NO_SUCH_TASK: "There is no such task, or it is somebody else's.",
+    Code.NO_SUCH_PROFILE: "There is no such browser profile.",
+    Code.NOT_LOGGED_IN: "The browser profile is logged out.",
+    Code.CHALLENGE: "The site asks for a person, by a captcha or the like: open the session with a window.",
+    Code.LOGIN_UNCERTAIN: "Nobody can tell whether the profile is logged in; the reason stands beside it.",
+    Code.NO_SUCH_SESSION: "There is no such session, or none is open.",
+    Code.NO_SUCH_TOKEN: "There is no such token.",
+    Code.SESSION_BUSY: "The session is in a state in which it cannot take this order.",
+    Code.SESSION_LIMIT: "As many sessions are open as are allowed.",
+    Code.SESSION_TIMEOUT: "The session was not ready in time.",
+    Code.USER_DATA_LOCKED: "Another program uses the browser profile.",
+    Code.PROFILE_CHANGED: "The browser profile was changed meanwhile.",
+    Code.KEYRING_UNREACHABLE: "The key of the profile's cookies lies in a keyring that cannot be asked.",
+    Code.NO_BROWSER: "No browser, or no driver, was found.",
+    Code.NO_DISPLAY: "There is no screen to open a window on.",
+    Code.DRIVER_MISMATCH: "Browser and driver are of different versions.",
+    Code.BROWSER_FAILED: "The browser did not start, or died.",
+    Code.DISK_FULL: "There is too little room on the disk.",
+    Code.MEDIA_MISSING: "There is no such file.",
+    Code.MEDIA_OUTSIDE_ROOTS: "The file or address lies outside of what the settings allow.",
+    Code.MEDIA_REJECTED: "The file is not what the platform takes; `problems` says why and how to mend it.",
+    Code.TOO_LATE: "What was to be stopped or changed has happened already.",
+    Code.ALREADY_FINAL: "It is over and stays as it is.",
+    Code.ALREADY_POSTED: "The task is being posted, or was.",
+    Code.SHUTTING_DOWN: "tokd is stopping; send it again with the same `id`.",
+    Code.INTERNAL: "A fault of tokd; its log says more.",
+}
 WORDS_MAX = 6  # an enumeration of more words has a place of its own
 Schemas = dict[str, Schema]
 _ANCHORS = {"Code": "error-codes", "Event": "events"}
@@ -22,8 +67,8 @@ _HEAD = """\
 # tokd over MQTT
 
 Made by `make docs` from the program itself; do not edit it by hand. The same as a document for machines:
-`tokd describe --asyncapi`, `GET /asyncapi.json`, or the verb `system/describe` with `{"asyncapi": true}`; its SHA-256
-stands in the retained `info`.
+`tokd describe --asyncapi`, `GET /asyncapi.json`, or the verb `system/describe` with `{"asyncapi": true}` (some 200 kB:
+the broker must take packets of that size); its SHA-256 stands in the retained `info`.
 
 ## In short
 
@@ -85,7 +130,7 @@ def page() -> str:
         _table(("topic", "payload"), _states(document)),
         "## Error codes\n",
         "The closed list of `error.code`. With `retryable: true` send it again, with the same id.\n",
-        _table(("code", "what helps"), ((f"`{code.value}`", HINTS.get(code.value, "")) for code in Code)),
+        _table(("code", "meaning"), ((f"`{code.value}`", MEANINGS[code]) for code in Code)),
         "## Shapes\n",
         "Fields that are not always there are marked with `?`.\n",
         *(_shape(name, schemas) for name in _shown(schemas)),
@@ -128,7 +173,7 @@ def _states(document: dict[str, Any]) -> Iterable[Sequence[str]]:
     for name, channel in document["channels"].items():
         if name.startswith("state.") or name == "info":
             schema = document["components"]["schemas"][name]
-            cleared = "; empty once it is over" if "cleared" in channel["messages"] else ""
+            cleared = "; removed (empty) some time after its end" if "cleared" in channel["messages"] else ""
             yield f"`{channel['address']}`", _type(schema, document["components"]["schemas"]) + cleared
 
 

@@ -55,7 +55,7 @@ def fingerprint() -> str:
 
 
 def build(table: Iterable[Verb] = VERBS.values()) -> dict[str, Any]:
-    """Return the document. Pure: the same tables give the same document. Takes about a quarter of a second."""
+    """Return the document. Pure: the same tables give the same document. Takes about a tenth of a second."""
     verbs = [verb for verb in table if not verb.is_local]
     found, schemas = collect(
         {f"args {verb.name}": verb.model for verb in verbs}

@@ -339,6 +339,7 @@ def sessions(
             if start:
                 stage.daemon.start()
             yield stage
+            assert stage.daemon.protocol_faults() == []
         finally:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 stage.daemon.stop()

@@ -15,6 +15,7 @@ from adapters.mqtt.settings import MqttSettings
 from daemon.cli import manual
 from daemon.domain import asyncapi, wire
 from daemon.domain.commands import VERBS, SchedulePost
+from daemon.domain.errors import Code
 from daemon.domain.events import EventType
 from daemon.domain.schemas import collect
 from daemon.domain.shapes.common import Envelope
@@ -278,6 +279,10 @@ def test_the_manual_is_up_to_date() -> None:
     written = (ROOT / "docs" / "mqtt.md").read_text()
 
     assert written == manual.page(), "write it anew: make docs"
+
+
+def test_the_manual_explains_every_error_code() -> None:
+    assert list(manual.MEANINGS) == list(Code)
 
 
 def test_every_link_of_the_manual_has_one_place() -> None:
