@@ -16,7 +16,7 @@ def node() -> str:
 
 
 def run_node(
-    script: str, *args: str, text: str = "", within_s: float = 90
+    script: str, *args: str, text: str = "", within_s: float = 240
 ) -> subprocess.CompletedProcess[str]:
     """Run one of our scripts to its end."""
     return subprocess.run(

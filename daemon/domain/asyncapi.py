@@ -117,7 +117,8 @@ def _finish_schemas(schemas: dict[str, Schema]) -> None:
         "description": "Any of the events.",
         "oneOf": [_ref(event_schema(kind)) for kind in EventType],
     }
-    schemas["EventPage"]["properties"]["events"]["items"] = _ref("Event")
+    if "EventPage" in schemas:
+        schemas["EventPage"]["properties"]["events"]["items"] = _ref("Event")
 
 
 class _Document:

@@ -6,7 +6,7 @@ import mqtt from "mqtt";
 const BASE = "tokd/v1/main";
 const ME = "panel";
 const REPLY_TO = `${BASE}/reply/${ME}/inbox/one`;
-const DEADLINE_MS = 30_000;
+const DEADLINE_MS = 60_000;
 
 const client = await mqtt.connectAsync(`mqtt://127.0.0.1:${process.argv[2]}`, { protocolVersion: 5 });
 const waiting = new Map();
