@@ -205,15 +205,16 @@ class Daemon:
         with sqlite3.connect(f"file:{self.state_dir}/tokd.db?mode=ro", uri=True) as database:
             return database.execute(query).fetchall()
 
-    def protocol_faults(self) -> list[str]:
-        """Return what of all that it has said, as far as it stands in its outbox, is not as the AsyncAPI document says."""
+    def check_protocol(self) -> None:
+        """Hold what it has said, as far as it stands in its outbox or came through its socket, to the document."""
         if not (self.state_dir / "tokd.db").exists():
-            return []
+            return
         rows = self.rows("SELECT kind, address, payload FROM outbox")
         replies = [json.loads(payload) for kind, _, payload in rows if kind == "reply"]
         events = [json.loads(payload) for kind, _, payload in rows if kind == "event"]
         states = [(address, payload) for kind, address, payload in rows if kind == "state"]
-        return all_faults([*replies, *self.replies], events, states)
+        faults = all_faults([*replies, *self.replies], events, states)
+        assert not faults, "\n".join(faults[:20])
 
     def write(self, statement: str) -> None:
         """Change the ledger while the daemon is down, as if time had passed."""

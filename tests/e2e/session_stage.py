@@ -339,7 +339,7 @@ def sessions(
             if start:
                 stage.daemon.start()
             yield stage
-            assert stage.daemon.protocol_faults() == []
+            stage.daemon.check_protocol()
         finally:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 stage.daemon.stop()

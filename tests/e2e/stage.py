@@ -166,4 +166,4 @@ def staged(
         if start:
             daemon.start()
         yield Stage(folder, simulator, daemon, broker)
-        assert daemon.protocol_faults() == []
+        daemon.check_protocol()
