@@ -74,6 +74,11 @@ test-flows: $(VENV)/dev-ready $(FLOWS)/node_modules/.ready  ## Run the examples 
 	@cd $(FLOWS)/node_modules && { [ -f $(N8N_NODES).tgz ] || npm pack --silent n8n-nodes-base@$(N8N_NODES:n8n-nodes-base-%=%); }
 	$(BIN)/python -m pytest -q $(FLOWS)/run_node_red.py $(FLOWS)/run_n8n.py
 
+.PHONY: fuzz
+fuzz: $(VENV)/dev-ready  ## Send 30,000 generated requests to the HTTP adapter (TOKD_FUZZ_SEED repeats a run)
+	$(call ensure_packages,$(TEST_PACKAGES))
+	TOKD_FUZZ=30000 $(BIN)/python -m pytest -q -s tests/e2e/test_http_fuzz.py
+
 .PHONY: format
 format: $(VENV)/dev-ready  ## Format the code
 	$(BIN)/ruff format .

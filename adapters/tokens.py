@@ -1,5 +1,6 @@
 """Tokens of HTTP: signed with tokd's own key (HS256), or by another issuer with the keys of a JWKS file."""
 
+import base64
 import json
 import os
 import secrets
@@ -24,6 +25,7 @@ ISSUER = "tokd"
 KEY_BYTES = 32
 _MOST_BYTES = 256 * 1024
 _OWN = "HS256"
+_PARTS = 3
 # A key works with one algorithm only: whoever has the public key must not be able to sign with it as a secret.
 _ALGORITHMS = {("RSA", None): "RS256", ("EC", "P-256"): "ES256"}
 
@@ -79,6 +81,7 @@ class TokenGate:
             _refuse()
 
     def _claims(self, text: str, now: datetime) -> Claims:
+        _check_form(text)
         key = self._key_for(jwt.get_unverified_header(text))
         is_own = self._jwks_file is None
         options: Options = {
@@ -119,6 +122,19 @@ def _refuse() -> NoReturn:
     raise Rejected(Code.UNAUTHORIZED, REFUSAL) from None
 
 
+def _check_form(text: str) -> None:
+    """Raise ValueError for a text that is read like a token and is not the one that was signed, letter by letter.
+
+    base64 readers pass over letters that do not count and over the last letter's spare bits.
+    """
+    parts = text.split(".")
+    if len(parts) != _PARTS or any(
+        base64.urlsafe_b64encode(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))).rstrip(b"=").decode() != part
+        for part in parts
+    ):  # fmt: skip
+        raise ValueError("not in the one form that a token has")
+
+
 def _seconds(instant: datetime) -> int:
     return int(instant.timestamp())
 
@@ -143,7 +159,8 @@ def _make(path: Path) -> None:
     """Make the file, whole or not at all; leave the one that is there, because tokens are signed with it."""
     if path.exists():
         return
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    # Another thread or process may be at it, too: the first one's key is everybody's, see the link.
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         with open(fd, "wb") as file:  # noqa: PTH123 - a descriptor, not a path

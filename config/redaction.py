@@ -41,6 +41,7 @@ class Redactor:
 
     def __init__(self, most: int = _MOST_SECRETS) -> None:
         self._most = most
+        self.redactions = 0  # texts that a secret was taken out of
         self._lock = threading.Lock()
         self._forms: dict[str, frozenset[str]] = {}  # by secret, oldest first
         self._uses: Counter[str] = Counter()
@@ -68,17 +69,26 @@ class Redactor:
 
     def clean(self, text: str) -> str:
         """Return `text` without secrets; text without any comes back unchanged."""
-        text = self.clean_known(text)
-        text = _NAMED.sub(rf"\g<1>\g<2>{REDACTED}", text)
+        clean = self._without_known(text)
+        clean = _NAMED.sub(rf"\g<1>\g<2>{REDACTED}", clean)
         for pattern, replacement in _PATTERNS:
-            text = pattern.sub(replacement, text)
-        return text
+            clean = pattern.sub(replacement, clean)
+        return self._counted(text, clean)
 
     def clean_known(self, text: str) -> str:
         """Return `text` without the secrets that were added; what only looks like one stays.
 
         For what people have written themselves (titles, reasons), where a pattern would blot out honest words.
         """
+        return self._counted(text, self._without_known(text))
+
+    def _counted(self, text: str, clean: str) -> str:
+        if clean != text:
+            with self._lock:
+                self.redactions += 1
+        return clean
+
+    def _without_known(self, text: str) -> str:
         index = self._index
         if len(index) <= _FEW:
             found = [form for forms in tuple(index.values()) for form in forms if form in text]

@@ -12,6 +12,7 @@ from pydantic import (
     Field,
     SecretStr,
     Strict,
+    StringConstraints,
     field_validator,
     model_validator,
 )
@@ -62,6 +63,7 @@ Location = Annotated[Path, BeforeValidator(_refuse_empty_path)]
 Secret = Annotated[SecretStr, AfterValidator(_refuse_control_characters)]
 Address = Annotated[str, AfterValidator(check_address)]
 HostName = Annotated[str, AfterValidator(check_host)]
+Scope = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9._]{0,63}$")]
 HostPattern = Annotated[str, AfterValidator(check_host_pattern)]
 UrlPrefix = Annotated[str, AfterValidator(check_prefix)]
 Delay = Annotated[float, Strict(), Field(gt=0, le=30 * _DAY_S)]
@@ -230,8 +232,18 @@ class TikTokSettings(Section):
     )
     redirect_uri: Annotated[str, AfterValidator(check_redirect)] | None = Field(
         None,
-        examples=["http://127.0.0.1:8765/callback/"],
-        description="Address TikTok sends a person back to, exactly as registered there.",
+        examples=["http://127.0.0.1:8765/tiktok/callback"],
+        description="Address TikTok sends a person back to, exactly as registered there; "
+        "without it http://127.0.0.1:<http.port>/tiktok/callback.",
+    )
+    scopes: tuple[Scope, ...] = Field(
+        ("user.info.basic", "video.publish", "video.upload"),
+        min_length=1,
+        max_length=20,
+        description="What a person is asked to allow; the app must have each of them.",
+    )
+    link_timeout_s: Number = Field(
+        600, ge=60, le=3600, description="Seconds a person has to agree after `tokd account link`."
     )
     connect_timeout_s: Number = Field(5, gt=0, le=120, description="Seconds to wait for a connection.")
     read_timeout_s: Number = Field(60, gt=0, le=600, description="Seconds to wait for the next byte.")
@@ -257,6 +269,13 @@ class TikTokSettings(Section):
     rate_init_per_min: Whole = Field(6, ge=1, le=600, description="init calls per minute and account.")
     rate_status_per_min: Whole = Field(30, ge=1, le=600, description="status calls per minute and account.")
 
+    webhook_max_age_s: Whole = Field(
+        300,
+        ge=1,
+        le=3 * _DAY_S,
+        description="Seconds by which the time in a webhook's signature may differ from this machine's clock.",
+    )
+
     @field_validator("api_base")
     @classmethod
     def _drop_slash(cls, value: str) -> str:
@@ -269,25 +288,3 @@ class TikTokSettings(Section):
         if 2 * self.chunk_size > self.single_chunk_max:
             raise ValueError("chunk_size must be at most half of single_chunk_max")
         return self
-
-
-class MediaSettings(Section):
-    """Where videos and photos may come from."""
-
-    roots: tuple[Location, ...] = Field(
-        (Path("./media"),),
-        description="Folders a post may take its files from; nothing outside of them is ever read.",
-    )
-    allowed_hosts: tuple[HostName, ...] = Field(
-        ("supabase.co", "supabase.io", "storage.googleapis.com", "s3.amazonaws.com"),
-        description="Hosts, with everything below them, that media may be fetched from, by https only.",
-    )
-    verified_prefixes: tuple[UrlPrefix, ...] = Field(
-        (), description='Address prefixes verified with TikTok, which may pull from them; each ends with "/".'
-    )
-    settle_s: Number = Field(2.0, ge=0, le=600, description="Seconds a file must stay unchanged.")
-    allow_hard_links: Flag = Field(False, description="Accept files that have a second name elsewhere.")
-    probe_timeout_s: Number = Field(20, gt=0, le=600, description="Seconds the look into a video may take.")
-    probe_memory_mb: Whole = Field(
-        1024, ge=64, le=65536, description="Megabytes of memory the look into a video may take."
-    )

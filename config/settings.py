@@ -8,12 +8,13 @@ from typing import Literal
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from config.access_section import AccessSettings
 from config.http_section import HttpSettings
+from config.media_section import MediaSettings
 from config.sections import (
     DaemonSettings,
     Delay,
     Location,
-    MediaSettings,
     MqttSettings,
     MqttTlsSettings,
     Number,
@@ -24,6 +25,7 @@ from config.sections import (
 from config.session_section import SessionSettings
 
 __all__ = [
+    "AccessSettings",
     "BrokerSettings",
     "ControlSettings",
     "DaemonSettings",
@@ -171,6 +173,7 @@ class Settings(BaseSettings):
     secrets: SecretsSettings = Field(SecretsSettings(), description="The keys that protect tokens at rest.")
     control: ControlSettings = Field(ControlSettings(), description="The door for the command line.")
     http: HttpSettings = Field(HttpSettings(), description="The HTTP adapter: off unless it has a port.")
+    access: AccessSettings = Field(AccessSettings(), description="Who may send which commands, and how many.")
     broker: BrokerSettings = Field(
         BrokerSettings(), description="The broker `tokd run --with-broker` starts."
     )
@@ -215,6 +218,20 @@ class Settings(BaseSettings):
     def jwt_key_file(self) -> Path:
         """The file of the key that signs tokens for HTTP."""
         return self.state_dir / "secrets" / "jwt.key"
+
+    @property
+    def redirect_uri(self) -> str | None:
+        """Where TikTok sends a person back to: what is set, else our own HTTP; None where nobody would be there."""
+        if self.tiktok.redirect_uri is not None or not self.http.port:
+            return self.tiktok.redirect_uri
+        if self.http.host not in {"127.0.0.1", "localhost", "0.0.0.0"}:  # noqa: S104 - a comparison
+            return None
+        return f"http://127.0.0.1:{self.http.port}/tiktok/callback"
+
+    @property
+    def upload_dir(self) -> Path | None:
+        """The folder of what is uploaded or fetched; None where there is no media root."""
+        return self.media.upload_dir or (self.media.roots[0] / "uploads" if self.media.roots else None)
 
     @property
     def clones_dir(self) -> Path:

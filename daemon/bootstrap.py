@@ -14,11 +14,10 @@ from typing import Any
 
 from adapters.broker import MosquittoChild
 from adapters.control.server import ControlServer
-from adapters.media import MediaLibrary
 from adapters.mqtt import MqttGateway, MqttSettings, TlsSettings
 from adapters.scheduler.clock import RandomIds, SystemClock
 from adapters.scheduler.timer import ApschedulerTimer
-from adapters.simulator.child import CLIENT_KEY, CLIENT_SECRET, REDIRECT_URI, SimulatorChild
+from adapters.simulator.child import CLIENT_KEY, CLIENT_SECRET, SimulatorChild
 from adapters.storage.lock import StateLock
 from adapters.storage.store import SqlStore
 from adapters.tiktok.settings import TikTokSettings
@@ -36,16 +35,20 @@ from daemon.bus import CoreBus
 from daemon.domain import asyncapi
 from daemon.domain.commands import VERBS
 from daemon.domain.errors import AdapterFailed, StartRefused
+from daemon.domain.figures import Figures, Look, Tally
 from daemon.domain.ids import NodeName
 from daemon.domain.policy import Policy
-from daemon.domain.post import LateRule
 from daemon.domain.reports import ClockTicked, DaemonStarted, DaemonStopping, SweepDue
 from daemon.domain.topics import PROTOCOL
 from daemon.domain.wire import MAX_BYTES
 from daemon.handlers.context import Rules
+from daemon.importing import without_collections
 from daemon.jobs.run import Jobs
 from daemon.jobs.tokens import TokenDesk
 from daemon.jobs.tools import Tools
+from daemon.media_parts import media_parts
+from daemon.policy_parts import gates_of, policy_of
+from daemon.ports import MediaProbe, MediaStore
 from daemon.session_parts import session_parts, session_policy
 from daemon.worker import WorkerPool
 
@@ -113,6 +116,8 @@ class _Composition:
         self._stopping = stopping
         self._redactor = redactor
         self._say = say
+        self._figures = figures = Figures()
+        figures.watch(Look.REDACTIONS, lambda: redactor.redactions)
         self._clock = SystemClock()
         self._ids = RandomIds()
         self._boot = self._ids.boot()
@@ -136,39 +141,37 @@ class _Composition:
         try:
             broker = self._broker(state_dir)
             platform = self._platform(state_dir)
-            media = self._media()
+            media = media_parts(self._settings, self._clock, self._stopping, simulate=self._options.simulate)
         except Exception:
             self._stop_children()
             raise
         vault = self._vault()
-        rules = self._rules(platform, media, vault, has_broker=broker.settings is not None)
-        timer = ApschedulerTimer()
+        rules = self._rules(platform, media.library, vault, has_broker=broker.settings is not None)
+        timer = ApschedulerTimer(on_jump=lambda: self._figures.count(Tally.CLOCK_JUMPS))
         pool: WorkerPool
-        store = SqlStore(
-            self._settings.database_url_text, rules.node, has_broker=broker.settings is not None,
-            redact=self._redactor.clean_known,
-        )  # fmt: skip
+        store = self._store(rules)
         bus = CoreBus(store, self._clock, timer, rules, self._app, lambda work: pool.put(work))
         tools = Tools(
-            bus=bus, clock=self._clock, vault=vault, media=media, policy=rules.policy, stopping=self._stopping,
+            bus=bus, clock=self._clock, vault=vault, media=media.library, policy=rules.policy, stopping=self._stopping,
             tokens=TokenDesk(bus, vault, self._clock, rules.policy.refresh_margin_s, self._stopping),
+            figures=self._figures,
         )  # fmt: skip
         sessions = session_parts(self._settings, self._markers, self._clock, self._site)
-        jobs = Jobs(tools=tools, platforms=rules.platforms, sessions=sessions.jobs(self._settings, tools))
+        jobs = Jobs(
+            tools=tools, platforms=rules.platforms, sessions=sessions.jobs(self._settings, tools),
+            fetches=media.jobs(self._settings, tools),
+        )  # fmt: skip
         pool = WorkerPool(
-            self._settings.daemon.workers,
-            jobs.run,
-            bus.work_ended,
-            self._app,
+            self._settings.daemon.workers, jobs.run, bus.work_ended, self._app,
             self._settings.session.max_concurrent,
-        )
+        )  # fmt: skip
         control = ControlServer(self._settings.control_socket, bus, self._clock, self._app)
         bus.add_publisher(control)
         self._add("bus", bus.start, bus.stop)
         self._parts["bus"] = lambda: {"ok": self._clock.monotonic() - bus.last_beat < 30}  # noqa: PLR2004
         if broker.settings is not None:
             self._add_gateway(broker.settings, bus)
-        serve_http = self._http(bus)
+        serve_http = self._http(bus, platform, media.store)
         self._add("profiles", sessions.start, lambda _s: None)
         self._add("recovery", lambda: bus.ask(DaemonStarted()), lambda _s: bus.ask(DaemonStopping()))
         self._add("control", control.start, lambda _s: control.stop())
@@ -245,28 +248,14 @@ class _Composition:
         return TikTokUploader(
             TikTokSettings(
                 api_base=base, authorize_url=authorize, upload_hosts=found.upload_hosts, client_key=key,
-                client_secret=secret, redirect_uri=found.redirect_uri or REDIRECT_URI,
+                client_secret=secret,
                 connect_timeout_s=found.connect_timeout_s, read_timeout_s=found.read_timeout_s,
                 call_deadline_s=found.call_deadline_s, single_chunk_max=found.single_chunk_max,
                 chunk_size=found.chunk_size, file_size_max=found.file_size_max,
                 creator_per_minute=found.rate_creator_per_min, init_per_minute=found.rate_init_per_min,
-                status_per_minute=found.rate_status_per_min,
+                status_per_minute=found.rate_status_per_min, webhook_max_age_s=found.webhook_max_age_s,
             ),
             self._clock,
-        )  # fmt: skip
-
-    def _media(self) -> MediaLibrary:
-        found = self._settings.media
-        roots, prefixes = found.roots, found.verified_prefixes
-        if self._options.simulate:
-            # The first run takes files from where it is started, too: nothing leaves this machine.
-            for root in roots:
-                root.mkdir(parents=True, exist_ok=True)
-            roots = tuple(dict.fromkeys((*roots, Path.cwd())))
-        return MediaLibrary(
-            roots, prefixes, clock=self._clock, stopping=self._stopping, settle_s=found.settle_s,
-            allow_hard_links=found.allow_hard_links, probe_timeout_s=found.probe_timeout_s,
-            probe_memory_mb=found.probe_memory_mb,
         )  # fmt: skip
 
     def _vault(self) -> FernetVault:
@@ -278,14 +267,22 @@ class _Composition:
         return FernetVault(keys, on_clear=self._redactor.add)
 
     def _rules(
-        self, platform: TikTokUploader, media: MediaLibrary, vault: FernetVault, *, has_broker: bool
+        self, platform: TikTokUploader, media: MediaProbe, vault: FernetVault, *, has_broker: bool
     ) -> Rules:
         return Rules(
             node=NodeName(self._settings.daemon.node), boot=self._boot, version=self._version,
             started_at=self._started_at, policy=self._policy(), platforms={platform.name: platform},
             media=media, vault=vault, ids=self._ids, random=random.random, health=self._health, has_broker=has_broker,
-            gate=self._gate, redact=self._redactor.clean_known,
+            gates=gates_of(self._settings), gate=self._gate, redact=self._redactor.clean_known, figures=self._figures,
         )  # fmt: skip
+
+    def _store(self, rules: Rules) -> SqlStore:
+        store = SqlStore(
+            self._settings.database_url_text, rules.node, has_broker=rules.has_broker,
+            redact=self._redactor.clean_known, figures=self._figures,
+        )  # fmt: skip
+        self._figures.watch(Look.WAL_BYTES, store.wal_bytes)
+        return store
 
     def _policy(self) -> Policy:
         return replace(
@@ -311,19 +308,22 @@ class _Composition:
 
         def look() -> dict[str, Any]:
             status = gateway.status()
-            return {"ok": bool(status.get("connected")), **status}
+            return {"ok": bool(status.get("connected")) and status.get("self_test") is not False, **status}
 
         self._parts["mqtt"] = look
 
-    def _http(self, bus: CoreBus) -> Callable[[], None]:
+    def _http(self, bus: CoreBus, platform: TikTokUploader, store: MediaStore | None) -> Callable[[], None]:
         """Build the HTTP adapter where it has a port; return what adds its step, in its place."""
         if (port := self._settings.http.port) is None:
             return lambda: None
-        from daemon.http_parts import http_server  # noqa: PLC0415 - costs half a second, only where it is used
+        with without_collections():
+            from daemon.http_parts import http_server  # noqa: PLC0415 - costs half a second, only where it is used
 
         server = http_server(
             self._settings, port, self._version, bus, self._clock, self._gate, self._app,
+            hints=platform, figures=self._figures,
             loops=lambda: {"bus": self._clock.monotonic() - bus.last_beat}, is_stopping=self._stopping.is_set,
+            store=store,
         )  # fmt: skip
         bus.add_publisher(server)
         self._parts["http"] = server.status
@@ -355,22 +355,3 @@ class _Composition:
             prefix=self._settings.mqtt.prefix,
             node=self._settings.daemon.node,
         )
-
-
-def policy_of(settings: Settings) -> Policy:
-    """Return the house rules that the settings say."""
-    posts = settings.posts
-    return Policy(
-        late_rule=LateRule(posts.late_policy),
-        late_after_s=int(posts.late_after_s),
-        retry_delays_s=posts.retry_delays_s,
-        remote_retry_delays_s=posts.remote_retry_delays_s,
-        status_delays_s=posts.status_delays_s,
-        uncertain_after_s=posts.uncertain_after_s,
-        uncertain_steps=posts.uncertain_steps,
-        cap_hold_s=posts.cap_hold_s,
-        duplicate_window_s=posts.duplicate_window_s,
-        keep_s=posts.keep_days * 86400,
-        lease_s=posts.lease_s,
-        refresh_margin_s=settings.tiktok.refresh_margin_s,
-    )

@@ -16,13 +16,15 @@ from typing import Any
 
 from daemon import failpoints
 from daemon.domain.errors import Code, Rejected, StaleAttempt, StorageFailed, StorageFull
-from daemon.domain.ids import NodeName, PostId, TaskId
-from daemon.domain.reports import ClockTicked
+from daemon.domain.ids import AccountName, NodeName, PostId, TaskId
+from daemon.domain.replies import refused
+from daemon.domain.reports import ClockTicked, CommandUndone
 from daemon.domain.wire import Request
-from daemon.domain.work import Deliver, InspectMedia, Withdraw, Work
+from daemon.domain.work import Deliver, FetchMedia, InspectMedia, UnlinkTokens, Withdraw, Work
+from daemon.handlers.auditing import is_worth_noting
 from daemon.handlers.context import Context, Rules
 from daemon.handlers.registry import REPORTS
-from daemon.intake import Batch, Intake, RolledBack, Tried, direct_reply, refused
+from daemon.intake import Batch, Intake, RolledBack, Tried, direct_reply
 from daemon.ports import Clock, Publisher, Store, StoredCommand, Supervisor, Timer, Unit
 from daemon.worker import supervised_thread
 
@@ -115,6 +117,13 @@ class CoreBus:
         self._queue.put(_Report(report, future))
         return self._wait(future)
 
+    def promise(self, report: object) -> "Future[Any]":
+        """Queue a report; the future has its handler's answer after the commit, or what it raised. Never blocks."""
+        future: Future[Any] = Future()
+        future.set_running_or_notify_cancel()  # whoever gives up waiting must not make the bus's answer an error
+        self._queue.put(_Report(report, future))
+        return future
+
     def read(self, query: Callable[[Unit], Any]) -> Any:
         """Run a query in the bus thread and return its result."""
         future: Future[Any] = Future()
@@ -194,6 +203,7 @@ class CoreBus:
                 batch.outgoing.extend(context.outgoing)
                 batch.works.extend(context.works)
                 batch.follow_ups.extend(context.follow_ups)
+                batch.tallies.extend(context.tallies)
                 next_wake = self._next_wake(context, batch)
                 _pass_failpoints(batch, "before_commit")
             _pass_failpoints(batch, "after_commit")
@@ -245,6 +255,8 @@ class CoreBus:
 
     def _after_commit(self, batch: Batch) -> None:
         self._intake.committed(batch)
+        for what, labels in batch.tallies:
+            self._rules.figures.count(what, *labels)
         self._publish(batch)
         for settle in batch.settles:
             settle()
@@ -292,6 +304,8 @@ class CoreBus:
             refusal = Rejected(
                 Code.INTERNAL, "tokd failed on this command; its log says more", retryable=True
             )
+        if not isinstance(error, StorageFull) and is_worth_noting(request, refusal.code):
+            self.tell(CommandUndone(request, refusal))
         self._answer_undone(request, refused(refusal))
 
     def _answer_undone(self, request: Request, body: Mapping[str, Any]) -> None:
@@ -308,7 +322,9 @@ class CoreBus:
     def _restart_commands(self) -> None:
         """Go on with the commands that were accepted before a crash and never answered."""
         with self._store.transaction() as unit:
-            works = [work for stored in unit.open_commands() if (work := _work_of(stored, unit)) is not None]
+            found = unit.open_commands()
+            works = [work for stored in found if (work := _work_of(stored, unit)) is not None]
+        self._intake.resumed(found)
         for work in works:
             self._start_work(work)
 
@@ -328,11 +344,17 @@ def _work_of(stored: StoredCommand, unit: Unit) -> Work | None:
     args = json.loads(stored.body).get("args", {})
     match stored.verb:
         case "post/schedule":
+            if args.get("media") is None:
+                return FetchMedia(stored.row, args["url"])
             account = unit.account(args["account"])
             return InspectMedia(stored.row, args["media"], account.platform if account else "tiktok")
         case "task/post":
             task = unit.task(TaskId(args["task"]))
+            if task is not None and not task.output.video_path:
+                return FetchMedia(stored.row, task.output.video_url or "")
             return InspectMedia(stored.row, (task.output.video_path if task else None) or "", "tiktok")
+        case "account/unlink":
+            return UnlinkTokens(stored.row, AccountName(args["account"]))
         case "post/cancel":
             return Withdraw(stored.row, PostId(args["post"]))
     return None

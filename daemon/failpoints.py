@@ -15,6 +15,8 @@ NAMES = (
     "claim.before_commit", "claim.after_commit",
     "attempt.before_start", "attempt.after_start", "attempt.after_validation",
     "token.before_refresh", "token.after_refresh", "token.after_commit",
+    "link.before_exchange", "link.after_exchange", "link.after_commit",
+    "unlink.before_revoke", "unlink.after_revoke",
     "init.before_intent", "init.before_call", "init.after_call", "init.after_commit",
     "upload.before_chunk", "upload.after_chunk",
     "commit.before_intent", "commit.before_call", "commit.after_call", "commit.after_commit",

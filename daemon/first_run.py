@@ -21,9 +21,9 @@ WITHIN_S = 10.0
 
 
 def link_demo(bus: CoreBus, platform: PlatformUploader, simulator: SimulatorChild, clock: Clock) -> None:
-    """Link the account `demo` through the simulator's OAuth exchange, unless it is linked and works."""
+    """Link the account `demo` through the simulator's OAuth exchange, unless it works, or was unlinked."""
     account = bus.read(lambda unit: unit.account(DEMO))
-    if account is not None and account.login is Login.OK:
+    if account is not None and account.login is not Login.NEEDS_LOGIN:
         return
     tokens = platform.exchange(simulator.authorise(DEMO, secrets.token_urlsafe(24)), REDIRECT_URI, None)
     now = clock.now()

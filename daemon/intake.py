@@ -1,7 +1,7 @@
 """What the bus does with a caller's message: answer a repeat, refuse what is unfit, store and execute the rest."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -11,11 +11,15 @@ from daemon.domain import replies
 from daemon.domain.commands import VERBS
 from daemon.domain.errors import Code, Rejected
 from daemon.domain.events import as_json
+from daemon.domain.figures import Tally
+from daemon.domain.gates import Buckets, check_open
+from daemon.domain.ids import Actor
 from daemon.domain.wire import Request
 from daemon.domain.work import Work
+from daemon.handlers.auditing import is_worth_noting, note
 from daemon.handlers.context import Accepted, Context, Deferred, Rules
 from daemon.handlers.registry import COMMANDS
-from daemon.ports import Outgoing
+from daemon.ports import Outgoing, StoredCommand
 
 Answer = Callable[[dict[str, Any]], None]
 
@@ -30,7 +34,9 @@ class Batch:
     results: list[tuple["Future[Any]", Any]] = field(default_factory=list)
     works: list[Work] = field(default_factory=list)
     follow_ups: list[object] = field(default_factory=list)
+    tallies: list[tuple[Tally, tuple[str, ...]]] = field(default_factory=list)
     waiting: list[tuple[int, Answer]] = field(default_factory=list)
+    accepted: list[tuple[int, Actor]] = field(default_factory=list)
     done_rows: list[int] = field(default_factory=list)
     has_commands: bool = False
     has_claims: bool = False
@@ -58,6 +64,8 @@ class Intake:
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
         self._waiting: dict[int, list[Answer]] = {}  # accepted commands whose callers wait in this process
+        self._open: dict[int, Actor] = {}  # accepted commands that are not decided yet
+        self._buckets = Buckets(rules.gates.rate_per_s, rules.gates.burst)
         self.is_draining = False
 
     def take(self, request: Request, context: Context, batch: Batch) -> None:
@@ -68,13 +76,17 @@ class Intake:
         verb = VERBS.get(request.verb)
         is_durable = verb is not None and verb.is_durable and request.error is None
         try:
+            self._buckets.take(request.transport, request.actor, context.now)
             if request.error is not None:
                 raise request.error
+            self._rules.gates.check(request.actor, request.verb, request.transport)
             if is_durable and self._replay(request, context, batch):
                 return
-            self._refuse_unfit(request, context, is_durable=is_durable)
+            self._refuse_unfit(request, context, batch, is_durable=is_durable)
         except Rejected as refusal:
-            reply = self.reply(request.id, request.verb, context.now, refused(refusal))
+            if is_worth_noting(request, refusal.code):
+                note(request, replies.refused(refusal), context)
+            reply = self.reply(request.id, request.verb, context.now, replies.refused(refusal))
             self._answer(request, reply, None, context, batch)
             return
         if is_durable:
@@ -86,6 +98,7 @@ class Intake:
         """Answer commands that were accepted earlier and are decided now."""
         for stored, body in context.answers:
             reply = self.reply(stored.id, stored.verb, context.now, body)
+            note(stored, body, context)
             context.unit.finish_command(stored.row, reply, context.now)
             batch.done_rows.append(stored.row)
             batch.answers.extend((answer, reply) for answer in self._waiting.get(stored.row, ()))
@@ -102,6 +115,8 @@ class Intake:
                 )
         context.answers.clear()
         for request, body in context.questions:
+            if VERBS[request.verb].has_effect:
+                note(request, body, context)
             reply = self.reply(request.id, request.verb, context.now, body)
             self._answer(request, reply, None, context, batch)
         context.questions.clear()
@@ -110,8 +125,14 @@ class Intake:
         """Remember who waits for an accepted command, forget who has been answered."""
         for row, answer in batch.waiting:
             self._waiting.setdefault(row, []).append(answer)
+        self._open.update(batch.accepted)
         for row in batch.done_rows:
             self._waiting.pop(row, None)
+            self._open.pop(row, None)
+
+    def resumed(self, commands: Iterable[StoredCommand]) -> None:
+        """Remember the commands that were accepted before this process began."""
+        self._open.update((stored.row, stored.actor) for stored in commands)
 
     def reply(
         self, command_id: str | None, verb: str, now: datetime, body: Mapping[str, Any]
@@ -125,12 +146,27 @@ class Intake:
         clean = self._rules.redact(text)
         return reply if clean == text else json.loads(clean)
 
-    def _refuse_unfit(self, request: Request, context: Context, *, is_durable: bool) -> None:
+    def _refuse_unfit(self, request: Request, context: Context, batch: Batch, *, is_durable: bool) -> None:
         if request.expires_at is not None and request.expires_at <= context.now:
             raise Rejected(Code.EXPIRED, f"{request.verb} came after its deadline; it was not carried out")
+        if request.is_backlog and request.command is not None and request.command.acts_at_once:
+            self._refuse_stale(request)
+        if is_durable:
+            waiting = (*self._open.values(), *(actor for _, actor in batch.accepted))
+            count = sum(actor == request.actor for actor in waiting)
+            check_open(count, self._rules.gates, request.actor, request.transport)
         if is_durable and self.is_draining:
             raise Rejected(
                 Code.SHUTTING_DOWN, "tokd is stopping; send it again with the same id", retryable=True
+            )
+
+    @staticmethod
+    def _refuse_stale(request: Request) -> None:
+        if request.expires_at is None and not request.dry_run:
+            raise Rejected(
+                Code.STALE_BACKLOG,
+                f"{request.verb} was sent while tokd was away and would act at once; send it again, or give it a deadline"
+                ' ("ttl_s") within which it is still wanted',
             )
 
     def _replay(self, request: Request, context: Context, batch: Batch) -> bool:
@@ -146,6 +182,7 @@ class Intake:
                 f"id {request.id} was used for another command; a new order needs a new id",
                 field="id",
             )
+        context.count(Tally.REPEATS)
         reply = stored.reply or self.reply(stored.id, stored.verb, context.now, {"status": "accepted"})
         self._answer(request, reply | {"replayed": True}, None, context, batch)
         if stored.reply is None and request.answer is not None:
@@ -164,12 +201,13 @@ class Intake:
         except Rejected as refusal:
             if len(context.outgoing) > outgoing or len(context.works) > works:
                 raise RolledBack(refusal) from refusal
-            body = refused(refusal)
+            body = replies.refused(refusal)
         else:
             if isinstance(result, Accepted):
                 self._accept(request, command_id, result, context, batch)
                 return
             body = {"status": "done", "result": result}
+        note(request, body, context)
         reply = self.reply(request.id, request.verb, context.now, body)
         row = context.unit.add_command(request, command_id, reply)
         self._answer(request, reply, row, context, batch)
@@ -187,6 +225,8 @@ class Intake:
         self, request: Request, command_id: str, accepted: Accepted, context: Context, batch: Batch
     ) -> None:
         row = context.unit.add_command(request, command_id)
+        batch.accepted.append((row, request.actor))
+        note(request, {"status": "accepted"}, context)
         context.start(replace(accepted.work, command=row))
         if request.answer is not None:
             batch.waiting.append((row, request.answer))
@@ -198,12 +238,14 @@ class Intake:
         try:
             result = _handle(request, context)
         except Rejected as refusal:
-            body = refused(refusal)
+            body = replies.refused(refusal)
         else:
             if isinstance(result, Deferred):
                 context.start(replace(result.work, request=request))
                 return
             body = {"status": "done", "result": result}
+        if VERBS[request.verb].has_effect:
+            note(request, body, context)
         reply = self.reply(request.id, request.verb, context.now, body)
         self._answer(request, reply, None, context, batch)
 
@@ -222,12 +264,6 @@ class Intake:
             )  # fmt: skip
         elif request.reply_to:
             context.outgoing.append(direct_reply(request, reply, self._rules.redact))
-
-
-def refused(refusal: Rejected) -> dict[str, Any]:
-    """Return the body of a refusal."""
-    status = "expired" if refusal.code is Code.EXPIRED else "rejected"
-    return {"status": status, "error": refusal.as_dict()}
 
 
 def direct_reply(request: Request, reply: dict[str, Any], redact: Callable[[str], str]) -> Outgoing:

@@ -5,7 +5,16 @@ import threading
 import time
 from collections.abc import Callable
 
-from daemon.domain.work import Browse, Deliver, InspectMedia, SurveyProfiles, SweepSessions, Work
+from daemon.domain.work import (
+    Browse,
+    Deliver,
+    FetchMedia,
+    InspectMedia,
+    SurveyProfiles,
+    SweepMedia,
+    SweepSessions,
+    Work,
+)
 from daemon.ports import Supervisor
 
 
@@ -25,7 +34,8 @@ class WorkerPool:
     """A fixed number of workers for deliveries, and others apart for media checks and for short work.
 
     So that no upload delays a status read, and a hundred files that are being scheduled delay no post that is due.
-    A browser session has a worker for as long as it lives; `sessions` is how many there may be.
+    Fetches have workers of their own, too: a slow host holds up neither. A browser session has a worker for as long
+    as it lives; `sessions` is how many there may be.
     """
 
     def __init__(
@@ -39,6 +49,7 @@ class WorkerPool:
         self._supervisor = supervisor
         self._long: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
         self._checks: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
+        self._fetches: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
         self._short: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
         self._sessions: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
@@ -52,6 +63,7 @@ class WorkerPool:
             self._add(f"session-{number + 1}", self._sessions)
         for number in range(2):
             self._add(f"check-{number + 1}", self._checks)
+            self._add(f"fetch-{number + 1}", self._fetches)
             self._add(f"worker-{number + 1}", self._short)
 
     def put(self, work: Work) -> None:
@@ -59,7 +71,9 @@ class WorkerPool:
         match work:
             case Deliver():
                 self._long.put(work)
-            case InspectMedia() | SurveyProfiles() | SweepSessions():
+            case FetchMedia():
+                self._fetches.put(work)
+            case InspectMedia() | SweepMedia() | SurveyProfiles() | SweepSessions():
                 self._checks.put(work)
             case Browse():
                 self._sessions.put(work)
@@ -70,7 +84,7 @@ class WorkerPool:
         """Let every worker finish its step; return whether all did. Safe twice, and before start."""
         self._stopping.set()
         for _ in self._threads:
-            for line in (self._long, self._checks, self._short, self._sessions):
+            for line in (self._long, self._checks, self._fetches, self._short, self._sessions):
                 line.put(None)
         end = time.monotonic() + deadline_s
         for thread in self._threads:

@@ -4,6 +4,7 @@ Core (tests/core.py) asks at its end, so each test of a handler is a test of the
 """
 
 import json
+import re
 from collections.abc import Iterable
 from functools import cache
 from typing import Any
@@ -13,6 +14,7 @@ import jsonschema_rs
 from daemon.domain import asyncapi
 from daemon.domain.commands import VERBS
 from daemon.domain.shapes.results import RESULTS
+from daemon.domain.topics import Topics
 
 
 @cache
@@ -73,12 +75,20 @@ def event_faults(event: dict[str, Any]) -> list[str]:
 
 
 def state_faults(address: str, payload: str) -> list[str]:
-    """Return what is wrong with a retained state; `address` is what stands below `state/`."""
-    kind = address.partition("/")[0]
+    """Return what is wrong with a retained state; `address` is what stands below `state/`, or `alert/…`."""
+    name = asyncapi.state_schema(address)
+    channel = document()["channels"][name]
+    if not _fits(channel["address"], address):
+        return [f"{name}: {address} is no place for it"]
     if payload:
-        return faults(f"state.{kind}", json.loads(payload))
-    is_cleared = "cleared" in document()["channels"][f"state.{kind}"]["messages"]
-    return [] if is_cleared else [f"state.{kind}: is never cleared, but {address} was"]
+        return faults(name, json.loads(payload))
+    return [] if "cleared" in channel["messages"] else [f"{name}: is never cleared, but {address} was"]
+
+
+def _fits(told: str, address: str) -> bool:
+    topic = Topics("tokd", "main").state(address)
+    told = told.replace("{prefix}", "tokd").replace("{node}", "main")
+    return re.fullmatch(re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(told)), topic) is not None
 
 
 def all_faults(

@@ -17,18 +17,28 @@ waited for by sleeping: `settle` returns when the bus queue is empty and no work
 holds (`core.platform.next("init", gate.wait)`) keeps the core from settling: use `wait_until` from tests/waiting.py.
 """
 
+import functools
+import os
+import shutil
+import tempfile
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
+
+from sqlalchemy.engine import make_url
 
 from adapters.storage.store import SqlStore
 from adapters.tokens import TokenGate
 from daemon.bus import CoreBus
 from daemon.domain.account import Account
 from daemon.domain.events import as_json
+from daemon.domain.figures import Figures
+from daemon.domain.gates import Gates
 from daemon.domain.ids import AccountName, NodeName, PostId
 from daemon.domain.policy import Policy
 from daemon.domain.post import Attempt, Post
@@ -37,6 +47,7 @@ from daemon.domain.session import BrowserEnded, EndReason
 from daemon.domain.wire import read_request
 from daemon.domain.work import Browse, Work
 from daemon.handlers.context import Rules
+from daemon.jobs.fetch import FetchJobs
 from daemon.jobs.run import Jobs
 from daemon.jobs.sessions import LiveSessions, SessionJobs
 from daemon.jobs.tokens import TokenDesk
@@ -51,6 +62,9 @@ from tests.fakes.publisher import FakePublisher
 from tests.fakes.vault import FakeVault
 
 DEADLINE_S = 20.0
+GATES = Gates(burst=1_000_000)  # virtual time refills no bucket
+_MEMORY = Path("/dev/shm")
+_ROOM = 32_000_000  # a ledger and its log are smaller by far
 POLICY = Policy(chunk_delays_s=(0.001, 0.001, 0.001))  # these waits are in real time
 
 
@@ -87,6 +101,17 @@ class Call:
                 assert time.monotonic() < end, f"no such reply in time; there are {self.replies}"
                 self._changed.wait(0.1)
         return found
+
+
+@functools.cache
+def _empty_ledger() -> bytes:
+    """Return a SQLite file with the schema and no row, made once by the migrations: they cost a tenth of a second."""
+    with tempfile.TemporaryDirectory(prefix="tokd-ledger-") as folder:
+        path = Path(folder) / "tokd.db"
+        store = SqlStore(f"sqlite:///{path}", NodeName("main"))
+        store.open()
+        store.close()
+        return path.read_bytes()
 
 
 class Deaths:
@@ -176,8 +201,11 @@ class Core:
         vault: FakeVault | None = None,
         ids: CountedIds | None = None,
         random: Callable[[], float] = lambda: 1.0,
+        gates: Gates = GATES,
+        fetches: Callable[[Tools], FetchJobs] | None = None,
     ) -> None:
-        self.url = url or f"sqlite:///{folder / 'tokd.db'}"
+        self._lay_down_ledger: Callable[[], None] = lambda: None
+        self.url = url or f"sqlite:///{self._ledger_of(folder)}"
         self.node = NodeName(node)
         self.policy = policy
         self.clock = clock or FakeClock()
@@ -190,16 +218,50 @@ class Core:
         self.pictures = FakePictures()
         self.timer = ManualTimer()
         self.publisher = FakePublisher()
+        self.figures = Figures()
+        self.gate_folder = folder
         self.gate = TokenGate(folder / "secrets" / "jwt.key")
         self.deaths = Deaths()
         self.has_broker = has_broker
         self._random = random
+        self._gates = gates
+        self._fetches = fetches
         self._workers = workers
         self._link = link
         self._is_running = False
         self._names = 0
         self._calls: list[Call] = []
         self.told: list[dict[str, Any]] = []  # every event, once it has been stopped
+
+    def _ledger_of(self, home: Path) -> Path:
+        """Return the ledger that lies there, or put an empty one into memory, where a commit waits for no disk.
+
+        At the end it is laid down there, for a core that comes after this one.
+        """
+        if (home / "tokd.db").exists():
+            return home / "tokd.db"
+        is_there = os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > _ROOM
+        folder = Path(tempfile.mkdtemp(prefix="tokd-core-", dir=_MEMORY if is_there else None))
+        forget = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+
+        def lay_down() -> None:
+            if forget.alive:
+                shutil.copytree(folder, home, dirs_exist_ok=True)
+                forget()
+
+        self._lay_down_ledger = lay_down
+        path = folder / "tokd.db"
+        path.write_bytes(_empty_ledger())
+        return path
+
+    def stored(self) -> bytes:
+        """Return all bytes on disk of the stopped core: its ledger and what lies beside it. SQLite only."""
+        assert not self._is_running, "what is not written yet would be missed"
+        ledger = Path(str(make_url(self.url).database)).parent
+        folders = {ledger, self.gate_folder}
+        return b"".join(
+            path.read_bytes() for folder in folders for path in folder.rglob("*") if path.is_file()
+        )
 
     # -- life --------------------------------------------------------------------------------------------
 
@@ -211,6 +273,7 @@ class Core:
 
     def __exit__(self, *_exc: object) -> None:
         self.stop()
+        self._lay_down_ledger()
 
     def start(self) -> None:
         """Start the bus, recover, start the workers: what the composition root does, in its order."""
@@ -221,8 +284,10 @@ class Core:
             node=self.node, boot=self.ids.boot(), version="0.0.0", started_at=self.clock.now(),
             policy=self.policy, platforms={"tiktok": self.platform}, media=self.media, vault=self.vault,
             ids=self.ids, random=self._random, health=dict, has_broker=self.has_broker, gate=self.gate,
+            figures=self.figures,
+            gates=self._gates,
         )  # fmt: skip
-        store = SqlStore(self.url, self.node, has_broker=self.has_broker)
+        store = SqlStore(self.url, self.node, has_broker=self.has_broker, figures=self.figures)
         self.bus = WatchedBus(store, self.clock, self.timer, rules, self.deaths, self._start_work)
         self.bus.watch(self.business)
         if self.has_broker:
@@ -230,13 +295,14 @@ class Core:
         tokens = TokenDesk(self.bus, self.vault, self.clock, self.policy.refresh_margin_s, self.stopping)
         tools = Tools(
             bus=self.bus, clock=self.clock, vault=self.vault, media=self.media, tokens=tokens,
-            policy=self.policy, stopping=self.stopping,
+            policy=self.policy, stopping=self.stopping, figures=self.figures,
         )  # fmt: skip
         self.live = LiveSessions()
         sessions = SessionJobs(
             tools=tools, profiles=self.profiles, browser=self.browser, live=self.live, pictures=self.pictures
         )
-        self.jobs = Jobs(tools=tools, platforms=rules.platforms, sessions=sessions)
+        fetches = self._fetches(tools) if self._fetches is not None else None
+        self.jobs = Jobs(tools=tools, platforms=rules.platforms, sessions=sessions, fetches=fetches)
         self.pool = WorkerPool(
             self._workers, self.jobs.run, self._work_ended, self.deaths, self.policy.sessions.max_concurrent
         )
@@ -346,7 +412,7 @@ class Core:
 
     def submit(
         self, verb: str, args: object = None, *, id: str | None = None, actor: str = "me",  # noqa: A002
-        is_local: bool = False, **envelope: Any,
+        is_local: bool = False, transport: str = "test", is_backlog: bool = False, **envelope: Any,
     ) -> Call:  # fmt: skip
         """Send a command; `id=None` invents one, `id=""` sends none."""
         call = Call()
@@ -355,11 +421,11 @@ class Core:
             id = f"c-{self._names}"  # noqa: A001
         body = ({"id": id} if id else {}) | {"args": args or {}} | envelope
         request, _ = read_request(
-            actor=actor, verb=verb, raw=as_json(body).encode(), transport="test", received_at=self.clock.now(),
+            actor=actor, verb=verb, raw=as_json(body).encode(), transport=transport, received_at=self.clock.now(),
             is_local=is_local, settle=call._settle, answer=call._answer,
         )  # fmt: skip
         self._calls.append(call)
-        self.bus.submit(request)
+        self.bus.submit(replace(request, is_backlog=is_backlog))
         return call
 
     def send(self, verb: str, args: object = None, **more: Any) -> dict[str, Any]:

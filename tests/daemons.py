@@ -27,6 +27,10 @@ FAST = {
     "posts.retry_delays_s": "[0.2, 0.4, 0.6, 0.8, 1.0]",
     "posts.remote_retry_delays_s": "[0.3, 0.5]",
     "media.settle_s": "0",
+    # a campaign sends more than a person's home does
+    "access.rate_per_s": "100000",
+    "access.burst": "1000000",
+    "access.open_max": "100000",
     "log.format": "json",
 }
 

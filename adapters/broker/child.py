@@ -12,8 +12,8 @@ from pathlib import Path
 from time import monotonic
 from typing import BinaryIO
 
+from adapters.broker.acl import ANYBODY, Actors, acl_file
 from adapters.broker.files import (
-    acl_text,
     check_name,
     config_text,
     kept_password,
@@ -159,7 +159,8 @@ class MosquittoChild:
 
     def _write_files(self) -> None:
         write_private(Path(self._config()), config_text(self._folder, self.port))
-        write_private(self._folder / "acl", acl_text(self.daemon_username, self._node, self._prefix))
+        actors = Actors(daemon=self.daemon_username, node=self._node, prefix=self._prefix, plain=[ANYBODY])
+        write_private(self._folder / "acl", acl_file(actors))
         clear = "".join(f"{check_name(user)}:{self.password_of(user)}\n" for user in self._users())
         draft = self._folder / "users.clear"
         write_private(draft, clear)

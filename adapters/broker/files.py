@@ -80,23 +80,6 @@ def config_text(folder: Path, port: int) -> str:
     return "\n".join(lines) + "\n"
 
 
-def acl_text(daemon_user: str, node: str, prefix: str) -> str:
-    """Return who may do what: the daemon its own tree, everybody else their own commands and replies."""
-    return f"""\
-user {daemon_user}
-topic readwrite {prefix}/v1/{node}/#
-topic write homeassistant/device/#
-topic read homeassistant/status
-
-pattern write {prefix}/v1/+/cmd/%u/#
-pattern read {prefix}/v1/+/reply/%u/#
-pattern read {prefix}/v1/+/state/#
-pattern read {prefix}/v1/+/event/#
-pattern read {prefix}/v1/+/availability
-pattern read {prefix}/v1/+/info
-"""
-
-
 def write_client_folder(folder: Path, user: str, password: str, host: str, port: int) -> Path:
     """Return a folder that, as XDG_CONFIG_HOME, makes mosquitto's own clients log in as this user."""
     home = private_folder(private_folder(folder / "clients") / check_name(user))

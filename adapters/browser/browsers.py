@@ -54,7 +54,7 @@ class ChromiumBrowsers:
             )
 
     def open(self, order: SessionOrder, place: Workplace) -> WorkerHandle:
-        """Start the worker process. Raises Rejected(browser_failed)."""
+        """Start the worker process. Raises Rejected: session_timeout, browser_failed."""
         until = now() + self._settings.creation_timeout_s
         if order.kind is SessionKind.LOGIN:
             browser, driver = self._programs.browser(), None

@@ -5,6 +5,7 @@ it waits at exit for children that ignore SIGTERM, and there is one for the whol
 """
 
 import contextlib
+import gc
 import json
 import logging
 import os
@@ -49,12 +50,21 @@ class Nursery:
             self._ensure()
 
     def employ(self, job: Session | Warm, locks: tuple[int, ...], within_s: float) -> tuple[Connection, int]:
-        """Fork a worker for the job; return the line to it and its process id. Raises Rejected(browser_failed)."""
+        """Fork a worker for the job; return the line to it and its process id.
+
+        Raises Rejected: session_timeout where it takes longer than `within_s`, browser_failed.
+        """
         ours, theirs = socket.socketpair()
         try:
             pid = self._fork((theirs.fileno(), *locks), within_s)
             line = Connection(ours.detach())
             line.send(job)
+        except TimeoutError as error:
+            raise Rejected(
+                Code.SESSION_TIMEOUT,
+                f"the session's worker process did not start within {within_s:g} s; see session.creation_timeout",
+                retryable=True,
+            ) from error
         except (OSError, ValueError) as error:
             raise Rejected(
                 Code.BROWSER_FAILED,
@@ -158,10 +168,13 @@ class Nursery:
 def serve(descriptor: int) -> None:
     """Run the nursery: fork a worker for each request, until the daemon is gone."""
     reply = b""
+    gc.disable()  # there is no garbage among modules, and looking for it costs a fifth of the import
     try:
         from adapters.browser.worker import work  # noqa: PLC0415 - the heavy import, made here once for all workers
     except ImportError as error:  # there is nobody here to print for: it is the answer to each request
         reply = f"{error}"[:_REPLY].encode()
+    gc.freeze()  # no collection of a worker's touches, and so copies, the memory that it shares with the others
+    gc.enable()
     line = socket.socket(fileno=descriptor)
     line.set_inheritable(False)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

@@ -79,15 +79,15 @@ class ControlClient:
             else:
                 return
 
-    def watch(self, after: int | None = None) -> Iterator[dict[str, Any]]:
+    def watch(self, after: int | None = None, *, until: float | None = None) -> Iterator[dict[str, Any]]:
         """Yield events for ever: those after the number, then each as it happens, none twice, none left out.
 
-        Raises DaemonNotRunning when the daemon ends.
+        Raises DaemonNotRunning when the daemon ends, TimeoutError at `until` (monotonic seconds).
         """
         sock = self._connect()
         while True:
             try:
-                for message in self._lines(sock, {"watch": {"after": after}}, None):
+                for message in self._lines(sock, {"watch": {"after": after}}, until):
                     if "watching" in message:
                         after = int(message["watching"]["after"])
                     elif "event" in message:

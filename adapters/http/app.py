@@ -11,10 +11,12 @@ from adapters.http.door import CommandRefused
 from adapters.http.errors import Refused, error_answer, refusal, rejected_answer
 from adapters.http.front import FAULT, Front
 from adapters.http.parts import Parts
-from adapters.http.routes import operations, posts, sessions, tasks
+from adapters.http.routes import accounts, media, operations, posts, sessions, tasks, webhooks
 from daemon.domain.errors import Code, Rejected
 
-ROUTERS = (sessions.router, posts.router, tasks.router, operations.router)
+ROUTERS = (
+    sessions.router, posts.router, tasks.router, media.router, accounts.router, webhooks.router, operations.router,
+)  # fmt: skip
 _WHY = {404: "there is nothing here; /openapi.json tells what there is", 405: "this method does nothing here"}
 
 

@@ -105,13 +105,48 @@ class PostsQuery(Command):
     limit: int = Field(default=50, ge=1, le=200)
 
 
+class AccountsQuery(Command):
+    """Which accounts: with `all` those that were unlinked, too."""
+
+    all: bool = False
+
+
+class AuthQuery(Command):
+    """Whom to link; `redirect` leads to TikTok's page instead of telling its address."""
+
+    account: AccountArg
+    redirect: bool = False
+    disable_auto_auth: bool = False
+
+
+class CallbackQuery(Command):
+    """What TikTok sends a person back with."""
+
+    state: Annotated[str, StringConstraints(max_length=200)]
+    code: Annotated[str, StringConstraints(max_length=2048)] | None = None
+    scopes: Annotated[str, StringConstraints(max_length=1000)] | None = None
+    error: Annotated[str, StringConstraints(max_length=200)] | None = None
+    error_description: Annotated[str, StringConstraints(max_length=2000)] | None = None
+
+
+class UploadQuery(Command):
+    """What an upload that can be resumed says of itself."""
+
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = None
+    size: int | None = Field(default=None, ge=1, le=2**53)
+    offset: int | None = Field(default=None, ge=0, le=2**53)
+
+
 BODIES: tuple[type[Command], ...] = (
     Nothing, Browse, Login, Extend, Reschedule, Resolve, SchedulePost, SubmitTask, TaskChanges, PostToTiktok,
 )  # fmt: skip
 
 __all__ = [
     "BODIES",
+    "AccountsQuery",
+    "AuthQuery",
     "Browse",
+    "CallbackQuery",
     "Extend",
     "ListTasks",
     "Login",
@@ -126,4 +161,5 @@ __all__ = [
     "SessionsQuery",
     "SubmitTask",
     "TaskChanges",
+    "UploadQuery",
 ]

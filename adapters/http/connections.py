@@ -46,7 +46,13 @@ class Connection(H11Protocol):
             self._arm()
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP, in JSON."""
+        """Answer what is no HTTP, in JSON; an answer that is under way already is cut off."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True  # whatever the route still has to say: it would come behind this
+            self.cycle.message_event.set()
+        if self.conn.our_state not in {h11.IDLE, h11.SEND_RESPONSE}:
+            self.transport.abort()
+            return
         is_long = len(self.conn.trailing_data[0]) > HEAD_MAX
         code, status = ("too_large", 431) if is_long else ("bad_json", 400)
         self._say(status, code, f"a request's head may have {HEAD_MAX} bytes" if is_long else msg)
@@ -75,6 +81,7 @@ class Connection(H11Protocol):
         body = json.dumps({"error": {"code": code, "message": message, "retryable": False}}).encode()
         headers = [
             ("content-type", "application/json"), ("content-length", str(len(body))), ("connection", "close"),
+            ("cache-control", "no-store"), ("x-content-type-options", "nosniff"),
         ]  # fmt: skip
         for event in (
             h11.Response(status_code=status, headers=headers),

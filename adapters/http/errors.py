@@ -17,6 +17,7 @@ STATUSES: Mapping[Code, int] = {
     Code.FORBIDDEN: 403,
     Code.UNKNOWN_COMMAND: 404,
     Code.NO_SUCH_ACCOUNT: 404,
+    Code.NO_SUCH_LINK: 404,
     Code.NO_SUCH_POST: 404,
     Code.NO_SUCH_TASK: 404,
     Code.NO_SUCH_PROFILE: 404,
@@ -29,9 +30,11 @@ STATUSES: Mapping[Code, int] = {
     Code.LOGIN_UNCERTAIN: 409,
     Code.SESSION_BUSY: 409,
     Code.PROFILE_CHANGED: 409,
+    Code.UPLOAD_CONFLICT: 409,
     Code.TOO_LATE: 409,
     Code.ALREADY_FINAL: 409,
     Code.ALREADY_POSTED: 409,
+    Code.LINK_REFUSED: 409,
     Code.TOO_LARGE: 413,
     Code.UNKNOWN_FIELD: 422,
     Code.BAD_FIELD: 422,
@@ -49,12 +52,14 @@ STATUSES: Mapping[Code, int] = {
     Code.DRIVER_MISMATCH: 500,
     Code.BROWSER_FAILED: 500,
     Code.DISK_FULL: 500,
+    Code.LINK_FAILED: 502,
     Code.BUSY: 503,
     Code.NOT_CONFIGURED: 503,
     Code.SESSION_LIMIT: 503,
     Code.SHUTTING_DOWN: 503,
     Code.SESSION_TIMEOUT: 504,
 }
+_ARGS = "args."  # where a field stands in a command; a body over HTTP has no such level
 _ABOUT_LOGIN = {Code.NOT_LOGGED_IN, Code.LOGIN_UNCERTAIN, Code.CHALLENGE}
 
 
@@ -88,8 +93,9 @@ def error_answer(
     code = Code(error["code"])
     status = status or STATUSES[code]
     more = dict(headers or {})
+    error = {**error, "message": str(error["message"]).replace(_ARGS, "")}
     if status == 401:  # noqa: PLR2004
-        more["WWW-Authenticate"] = "Bearer"
+        more.setdefault("WWW-Authenticate", "Bearer")
     if error.get("retry_after_s") is not None:
         more["Retry-After"] = str(error["retry_after_s"])
     elif status == 503:  # noqa: PLR2004
@@ -123,5 +129,5 @@ def _field(error: Mapping[str, Any]) -> dict[str, str]:
     """Return the field as a caller over HTTP knows it."""
     if not error.get("field"):
         return {}
-    field = str(error["field"]).removeprefix("args.")
+    field = str(error["field"]).removeprefix(_ARGS)
     return {"field": "Idempotency-Key" if field == "id" else field}

@@ -13,12 +13,16 @@ from adapters.http.errors import refusal
 from adapters.http.hosts import Hosts, host_name
 from adapters.http.origins import Origins
 from adapters.http.settings import HttpSettings
+from adapters.http.uploads import FORM_SLACK
 from daemon.domain.errors import Code
 
+CALLBACK = "/tiktok/callback"
 log = logging.getLogger("tokd.http")
 
 Observe = Callable[[str, int, float], None]  # endpoint, status, seconds
 FAULT = "tokd failed on this request; its log says more"
+_VERSIONS = {"1.0", "1.1"}
+UPLOADS = "/api/v1/media"
 _SAFE = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 
 
@@ -37,7 +41,7 @@ class Front:
         if scope["type"] != "http":
             return
         begun, status, is_whole = perf_counter(), 0, False
-        request = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        request = _headers(scope)
         more = _SAFE | self._origins.headers(request)
 
         async def send_on(message: Message) -> None:
@@ -67,24 +71,48 @@ class Front:
         path, headers = scope["path"], scope["headers"]
         if sum(len(name) + len(value) for name, value in headers) + len(scope["raw_path"]) > HEAD_MAX:
             return refusal(431, Code.TOO_LARGE, f"a request's head may have {HEAD_MAX} bytes", path)
+        if (
+            scope["http_version"] not in _VERSIONS
+            or {"content-length", "transfer-encoding"} <= request.keys()
+        ):
+            # Two lengths of one body: what stands before us may have gone by the other one.
+            message = "a request is HTTP/1.1, with one length of its body: Content-Length or chunked"
+            return refusal(400, Code.BAD_JSON, message, path, Connection="close")
         hosts = [value for name, value in headers if name == b"host"]
         if len(hosts) != 1 or host_name(request["host"]) is None:
             return refusal(400, Code.BAD_FIELD, "a request names its host once, in the Host header", path)
         if not self._hosts.knows(request["host"]):
             message = "tokd is not called by this name; http.allowed_hosts holds the names that count"
             return refusal(421, Code.FORBIDDEN, message, path)
-        if self._origins.refuses(request):
+        if self._origins.refuses(scope["method"], request) and not _is_callback(scope):
             message = "pages of this origin may not call tokd; http.cors_origins holds those that may"
             return refusal(403, Code.FORBIDDEN, message, path)
         length = request.get("content-length", "0")
-        if not length.isdecimal() or int(length[:20]) > self._settings.body_max:
-            return refusal(413, Code.TOO_LARGE, f"a body may have {self._settings.body_max} bytes", path)
+        most = self._settings.body_max
+        if scope["method"] == "POST" and path == UPLOADS:
+            most = self._settings.upload_max + FORM_SLACK
+        if not length.isdecimal() or int(length[:20]) > most:
+            return refusal(413, Code.TOO_LARGE, f"a body may have {most} bytes", path)
         return None
 
     def _preflight(self, scope: Scope, request: Mapping[str, str]) -> Response | None:
         if scope["method"] != "OPTIONS" or "access-control-request-method" not in request:
             return None
         return Response(status_code=204, headers=self._origins.preflight())
+
+
+def _headers(scope: Scope) -> dict[str, str]:
+    """Return the headers. One that stands twice is both values: no single one of them may open a door."""
+    found: dict[str, str] = {}
+    for raw_name, raw_value in scope["headers"]:
+        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
+        found[name] = f"{found[name]}, {value}" if name in found else value
+    return found
+
+
+def _is_callback(scope: Scope) -> bool:
+    """Tell whether a person comes back from TikTok: from a foreign page by its nature, and the state is the proof."""
+    return (scope["method"], scope["path"]) == ("GET", CALLBACK)
 
 
 def _endpoint(scope: Scope) -> str:

@@ -10,6 +10,7 @@ _PREFLIGHT = {
     "access-control-allow-headers": HEADERS,
     "access-control-max-age": "600",
 }
+_OURS = frozenset({"same-origin", "none"})  # "none": typed by the person
 
 
 class Origins:
@@ -32,12 +33,15 @@ class Origins:
         """Return what the answer to a preflight carries besides."""
         return _PREFLIGHT
 
-    def refuses(self, request: Mapping[str, str]) -> bool:
+    def refuses(self, method: str, request: Mapping[str, str]) -> bool:
         """Tell whether a page that has no business here is behind this request."""
         origin = request.get("origin")
         if origin is not None:
             host = request.get("host", "")
             return origin not in self._allowed and origin not in {f"http://{host}", f"https://{host}"}
-        # A link somewhere on the web may lead here: it carries no token. Anything else from there is refused.
-        is_foreign = request.get("sec-fetch-site") == "cross-site"
-        return is_foreign and request.get("sec-fetch-mode") != "navigate"
+        # Another port of this machine is the "same site" to a browser, and another program to us.
+        if request.get("sec-fetch-site", "none") in _OURS:
+            return False
+        # A link somewhere on the web may lead here: it carries no token. Anything else from there is refused, frames too.
+        is_link = method == "GET" and request.get("sec-fetch-mode") == "navigate"
+        return not is_link or request.get("sec-fetch-dest", "document") != "document"

@@ -11,7 +11,10 @@ from adapters.http.guard import Guard
 from adapters.http.hub import Hub
 from adapters.http.metrics import Metrics
 from adapters.http.settings import HttpSettings
+from adapters.http.uploads import Slots
 from daemon.domain.access import Claims
+from daemon.domain.figures import Figures
+from daemon.ports import HintReader, MediaStore
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,10 @@ class Parts:
     metrics: Metrics
     loops: Callable[[], Mapping[str, float]]  # seconds since each essential loop has last turned
     is_stopping: Callable[[], bool]
+    hints: HintReader | None  # None: nothing takes webhooks here
+    figures: Figures
+    slots: Slots
+    store: MediaStore | None  # None: there is no folder for uploads
 
 
 def parts_of(request: Request) -> Parts:

@@ -1,6 +1,7 @@
 """Reading a request: its body within size and time, its query, its key. Strict, like every other wire."""
 
 import asyncio
+import re
 import secrets
 from typing import Any, TypeVar
 
@@ -16,21 +17,20 @@ from daemon.domain.wire import parse_object, read_args
 
 Model = TypeVar("Model", bound=Command)
 KEY_HEADER = "idempotency-key"
+_JSON = re.compile(r"application/json\s*(;\s*charset=(\"utf-?8\"|utf-?8)\s*)?;?", re.IGNORECASE)
 
 
 async def read_body(request: Request, model: type[Command]) -> dict[str, Any]:
     """Return the body's fields as they were sent, once they have been checked.
 
     Raises Rejected: bad_json, too_large, unknown_field, bad_field; expired where it does not come in time.
-    Raises Refused(415) for a body that does not call itself JSON.
+    Raises Refused(415) for a body that does not call itself JSON, in plain UTF-8.
     """
-    raw = await _bytes(request)
-    if raw:
-        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind != "application/json":
-            raise Refused(415, Code.BAD_JSON, "a body is application/json")
+    raw = await read_bytes(request)
+    if raw and not _is_json(request):
+        raise Refused(415, Code.BAD_JSON, "a body is application/json, in UTF-8 and not compressed")
     found = parse_object(raw)
-    read_args(Verb(_name(request), model, is_durable=True), found)
+    read_args(Verb(_name(request), model, is_durable=True), found, is_strict=True)
     return found
 
 
@@ -59,11 +59,19 @@ def key_of(request: Request) -> str:
     return found[0]
 
 
+def _is_json(request: Request) -> bool:
+    """Tell whether the headers promise JSON; what they say once more, or in another way, is not guessed."""
+    kinds, codings = (request.headers.getlist(name) for name in ("content-type", "content-encoding"))
+    found = _JSON.fullmatch(kinds[0].strip()) if len(kinds) == 1 else None
+    return found is not None and all(coding.strip().lower() == "identity" for coding in codings)
+
+
 def _name(request: Request) -> str:
     return f"{request.method} {request.url.path}"
 
 
-async def _bytes(request: Request) -> bytes:
+async def read_bytes(request: Request) -> bytes:
+    """Return the body as it came. Raises Rejected: too_large; expired where it does not come in time."""
     settings = parts_of(request).settings
     raw = bytearray()
     try:

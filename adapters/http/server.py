@@ -18,8 +18,10 @@ from adapters.http.hub import Hub
 from adapters.http.metrics import Metrics
 from adapters.http.parts import Parts
 from adapters.http.settings import HttpSettings
+from adapters.http.uploads import Slots
 from daemon.domain.errors import StartRefused
-from daemon.ports import Bus, Clock, Gate, Outgoing, Supervisor
+from daemon.domain.figures import Figures
+from daemon.ports import Bus, Clock, Gate, HintReader, MediaStore, Outgoing, Supervisor
 
 log = logging.getLogger("tokd.http")
 
@@ -38,13 +40,16 @@ class HttpServer:
     def __init__(
         self, settings: HttpSettings, bus: Bus, clock: Clock, gate: Gate, supervisor: Supervisor, *,
         loops: Callable[[], Mapping[str, float]] = dict, is_stopping: Callable[[], bool] = bool,
+        hints: HintReader | None = None, figures: Figures | None = None, store: MediaStore | None = None,
     ) -> None:  # fmt: skip
         self._settings = settings
         self._supervisor = supervisor
+        figures = figures or Figures()
         self._parts = Parts(
             settings=settings, door=Door(bus, clock), guard=Guard(gate, bus, clock),
-            hub=Hub(settings.readers_max, settings.buffer_max), metrics=Metrics(settings.version),
-            loops=loops, is_stopping=is_stopping,
+            hub=Hub(settings.readers_max, settings.buffer_max), metrics=Metrics(settings.version, figures),
+            loops=loops, is_stopping=is_stopping, hints=hints, figures=figures, slots=Slots(settings.uploads_max),
+            store=store,
         )  # fmt: skip
         self._is_open = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -88,6 +93,7 @@ class HttpServer:
         if not payloads:
             return
         self._parts.guard.note(payloads)
+        self._parts.metrics.note(payloads)
         loop = self._loop
         if loop is not None and self._parts.hub.is_wanted:
             with contextlib.suppress(RuntimeError):  # the loop has ended

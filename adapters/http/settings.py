@@ -22,3 +22,6 @@ class HttpSettings:
     readers_max: int = 100  # callers that listen to events at a time
     buffer_max: int = 1000  # events that wait for one of them; more, and it is cut off
     connections_max: int = 700
+    upload_max: int = 4_000_000_000  # bytes
+    upload_stall_s: float = 30
+    uploads_max: int = 4

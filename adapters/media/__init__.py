@@ -1,5 +1,8 @@
-"""Media: files inside the configured roots, and addresses that the platform may be pointed at."""
+"""Media: files inside the configured roots, what is uploaded and fetched into them, and whom a platform may ask."""
 
+from adapters.media.hosts import Hosts
 from adapters.media.library import MediaLibrary
+from adapters.media.remote import FetchSettings, RemoteFiles
+from adapters.media.store import FileStore, StoreSettings
 
-__all__ = ["MediaLibrary"]
+__all__ = ["FetchSettings", "FileStore", "Hosts", "MediaLibrary", "RemoteFiles", "StoreSettings"]

@@ -1,4 +1,4 @@
-"""Which addresses a platform may be pointed at. tokd itself never fetches one."""
+"""Which addresses a platform may be pointed at. Those that tokd itself may fetch: hosts.py."""
 
 import ipaddress
 import re

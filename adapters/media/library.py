@@ -8,6 +8,7 @@ from pathlib import Path
 
 from adapters.media.addresses import check_address
 from adapters.media.contents import OpenFile, hash_bytes
+from adapters.media.hosts import Hosts
 from adapters.media.names import Found, identity_of, open_media
 from adapters.media.outline import read_outline
 from adapters.media.probe import Probe
@@ -36,9 +37,11 @@ class MediaLibrary:
         allow_hard_links: bool = False,
         probe_timeout_s: float = 20,
         probe_memory_mb: int = 1024,
+        hosts: Hosts | None = None,
     ) -> None:
         self._roots = tuple(str(root) for root in roots)
         self._prefixes = verified_prefixes
+        self._hosts = hosts or Hosts()
         self._clock = clock
         self._stopping = stopping
         self._settle_s = settle_s
@@ -93,6 +96,37 @@ class MediaLibrary:
             os.close(found.fd)
             raise
         return OpenFile(found, facts.sha256)
+
+    def renamed(self, facts: MediaFacts, name: str) -> MediaFacts:
+        """Return the facts of a checked file under the name it has got since, and remember them.
+
+        Raises Rejected like inspect, which is what happens where it is not provably the same file.
+        """
+        found = self._open(name)
+        os.close(found.fd)
+        identity = identity_of(found.status)
+        # Renaming touches the change time, the last part, and nothing else.
+        if identity.rpartition(":")[0] != facts.identity.rpartition(":")[0]:
+            return self.inspect(name)
+        facts = replace(facts, name=name, identity=identity)
+        self._remember(found.key, facts)
+        return facts
+
+    def is_fetched(self, url: str, field: str) -> bool:
+        """Tell whether tokd fetches this video itself; False: it stands under a verified prefix.
+
+        Raises Rejected(media_rejected) where it is neither.
+        """
+        if self._hosts.know(url):
+            self._hosts.target(url, field)
+            return True
+        try:
+            check_address(url, self._prefixes, field)
+        except Rejected as refusal:
+            if any(problem.code == "url_prefix" for problem in refusal.problems):
+                raise self._hosts.unknown(url, field, self._prefixes) from None
+            raise
+        return False
 
     def check_url(self, url: str, field: str) -> None:
         """Raise Rejected(media_rejected) unless the platform may be pointed at this address."""

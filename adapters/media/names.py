@@ -4,15 +4,20 @@ import errno
 import os
 import shlex
 import stat
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from adapters.media.refusals import FIELD, refused, shown, unreadable
+from adapters.media.refusals import FIELD, refused, shown, still_being_written, unreadable
 from daemon.domain.errors import Code, Rejected
 
 # O_PATH needs no read permission on a directory; O_NONBLOCK, because opening a FIFO would wait for a writer.
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+# The kernel stamps files with a clock that moves in ticks, of 10 ms at most: two changes within one look alike.
+_TICK_S = 0.02
 
 # What a component that is a symbolic link answers; the second also comes from `a.mp4/b`.
 _PERHAPS_LINK = (errno.ELOOP, errno.ENOTDIR)
@@ -43,6 +48,11 @@ def open_media(roots: Sequence[str], name: str, *, allow_hard_links: bool) -> Fo
     try:
         status = os.fstat(fd)
         _check_kind(name, status, allow_hard_links=allow_hard_links)
+        if not allow_hard_links:
+            status = _settled(fd, status)
+            _check_kind(name, status, allow_hard_links=False)
+            if not _is_only_name(key, fd, status):
+                raise still_being_written(name)
     except BaseException:
         os.close(fd)
         raise
@@ -121,6 +131,37 @@ def _walk(key: tuple[str, str]) -> int | None:
         raise
     finally:
         os.close(here)
+
+
+def _settled(fd: int, status: os.stat_result) -> os.stat_result:
+    """Return the status once its change time is so old that any further change will show in it."""
+    age_s = time.time() - status.st_ctime
+    if not 0 <= age_s < _TICK_S:
+        return status
+    threading.Event().wait(_TICK_S - age_s)
+    return os.fstat(fd)
+
+
+def _is_only_name(key: tuple[str, str], fd: int, status: os.stat_result) -> bool:
+    """Tell whether the open file's one name is the one that was opened.
+
+    One name alone proves nothing: a hard link to somebody else's file could be opened here and removed before its
+    names were counted. But giving and taking names changes a file's change time. So: it has one name, this name leads
+    to it, and it has not changed in between.
+    """
+    try:
+        again = _walk(key)
+    except OSError:
+        return False
+    if again is None:
+        return False
+    try:
+        named = os.fstat(again)
+    finally:
+        os.close(again)
+    now = os.fstat(fd)
+    is_same = (named.st_dev, named.st_ino) == (now.st_dev, now.st_ino)
+    return is_same and now.st_nlink == 1 and now.st_ctime_ns == status.st_ctime_ns
 
 
 def _translate(name: str, error: OSError) -> Rejected:

@@ -92,11 +92,14 @@ class MqttGateway:
         return self._network.turns if self._network else 0
 
     def status(self) -> dict[str, Any]:
-        """Return connected, protocol, since, last_error, session_present and queued."""
+        """Return connected, protocol, since, last_error, session_present, self_test and queued.
+
+        self_test: True once a message of ours has come back on this connection, False where none does.
+        """
         if self._network is None:
             return {
                 "connected": False, "protocol": None, "since": None, "last_error": "not started",
-                "session_present": None, "queued": 0,
+                "session_present": None, "self_test": None, "queued": 0,
             }  # fmt: skip
         return self._network.status | {"queued": self._network.queued}
 

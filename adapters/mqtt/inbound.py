@@ -62,8 +62,8 @@ def is_clear(message: MQTTMessage) -> bool:
 
 
 def read_delivery(
-    message: MQTTMessage, topics: Topics, received_at: datetime, settle: Callable[[], None]
-) -> Delivery:
+    message: MQTTMessage, topics: Topics, received_at: datetime, settle: Callable[[], None], *, is_backlog: bool
+) -> Delivery:  # fmt: skip
     """Return the request in a message under `cmd/`. The topic is known to be UTF-8."""
     topic = topics.read_command(message.topic)
     properties = message.properties
@@ -88,7 +88,7 @@ def read_delivery(
         )
     if refusal is not None:
         request = replace(request, command=None, error=refusal)
-    return Delivery(request, message.retain)
+    return Delivery(replace(request, is_backlog=is_backlog), message.retain)
 
 
 def busy_reply(request: Request, node: str, boot: str, now: datetime) -> str:

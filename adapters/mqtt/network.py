@@ -44,7 +44,13 @@ class Network:
         self._mailbox = mailbox
         self._topics = Topics(settings.prefix, settings.node)
         self._reception = Reception(
-            bus=bus, clock=clock, boot=boot, topics=self._topics, mailbox=mailbox, complain=self._complain
+            bus=bus,
+            clock=clock,
+            boot=boot,
+            topics=self._topics,
+            mailbox=mailbox,
+            complain=self._complain,
+            self_test_s=settings.self_test_s,
         )
         self._relay = Relay(bus, clock, self._topics, self._reception.letter_left, pass_point)
         self._backoff = Backoff(share)
@@ -63,6 +69,7 @@ class Network:
         self.turns = 0
         self.status: dict[str, Any] = {
             "connected": False, "protocol": None, "since": None, "last_error": None, "session_present": None,
+            "self_test": None,
         }  # fmt: skip
 
     @property
@@ -118,6 +125,7 @@ class Network:
         if link.socket() is None:
             self._lose("connection lost")
         elif self._joined_at is not None:
+            self._test_ourselves(now)
             self._heal(now)
             self._relay.pump()
             self._relay.report()
@@ -166,7 +174,7 @@ class Network:
         protocol = "5" if link.is_v5 else "3.1.1"
         self.status = {
             "connected": True, "protocol": protocol, "since": iso(self._clock.now()), "last_error": None,
-            "session_present": found.has_session,
+            "session_present": found.has_session, "self_test": None,
         }  # fmt: skip
         log.info("connected", extra={
             "action": "mqtt_connected", "broker": self._settings.address, "protocol": protocol,
@@ -175,6 +183,8 @@ class Network:
         link.subscribe()
         self._relay.connected(link, found)
         self._reception.connected()
+        marker = self._reception.fence.raise_(self._joined_at, has_session=found.has_session)
+        self._relay.add(Letter(kind="fence", topic=self._topics.fence, payload=marker))
         info = as_json(self._info()).encode()
         self._relay.add(
             Letter(kind="info", topic=self._topics.info, payload=info, retain=True, content_type=JSON)
@@ -202,6 +212,7 @@ class Network:
             self._backoff.connection_lasted(now - self._joined_at)
         self._retry_at = now + self._backoff.next_wait(was_refused=was_refused)
         self._relay.disconnected()
+        self._reception.fence.fall()
         self.close()
         self._joined_at = self._heal_at = None
         if self.status["connected"] or self.status["since"] is None:
@@ -231,6 +242,18 @@ class Network:
         is_replay = message.retain  # from before this connection's `online`, which is on its way
         if not is_replay and bytes(message.payload) != b"online" and not self._is_saying_goodbye:
             self._heal_at = max(now, self._healed_at + HEAL_EVERY_S)
+
+    def _test_ourselves(self, now: float) -> None:
+        fence = self._reception.fence
+        if fence.is_proven and self.status["self_test"] is None:
+            self.status = self.status | {"self_test": True}
+        elif fence.gave_up(now):
+            cause = (
+                f"a message of ours to {self._topics.fence} does not come back: the broker's access rules keep"
+                " commands from us (`tokd doctor` says more, `tokd acl` prints rules that work)"
+            )
+            self.status = self.status | {"self_test": False, "last_error": cause}
+            self._complain(cause)
 
     def _heal(self, now: float) -> None:
         if self._heal_at is not None and now >= self._heal_at:
@@ -264,7 +287,9 @@ class Network:
         if link is None:
             self._mailbox.wait(None, 0, self._next_time(now) - now)
             return
-        timeout = 0.0 if link.has_buffered_input() else self._next_time(now) - now
+        # A connection may be over before it has begun: a broker refuses a certificate after the handshake.
+        is_pressing = link.has_buffered_input() or link.socket() is None
+        timeout = 0.0 if is_pressing else self._next_time(now) - now
         ready = self._mailbox.wait(link.socket(), link.events(), timeout)
         if ready & select.POLLOUT:
             link.write()
@@ -277,7 +302,8 @@ class Network:
             times.append(self._retry_at)
         elif self._joined_at is None:
             times.append(self._connack_by)
-        times += [at for at in (self._relay.wants_attention_at, self._heal_at) if at is not None]
+        waits = (self._relay.wants_attention_at, self._heal_at, self._reception.fence.gives_up_at)
+        times += [at for at in waits if at is not None]
         if self._mailbox.stop_by is not None:
             is_late = self._is_saying_goodbye
             times.append(self._mailbox.stop_by if is_late else self._mailbox.last_word_at)

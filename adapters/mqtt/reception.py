@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from paho.mqtt.client import MQTTMessage
 
+from adapters.mqtt.fence import Fence
 from adapters.mqtt.inbound import Delivery, Echoes, busy_reply, is_clear, read_delivery
 from adapters.mqtt.letters import JSON, Ack, Letter
 from adapters.mqtt.link import Link
@@ -30,6 +31,7 @@ class Reception:
         topics: Topics,
         mailbox: Mailbox,
         complain: Callable[[str], None],
+        self_test_s: float,
     ) -> None:
         self._bus = bus
         self._clock = clock
@@ -38,6 +40,7 @@ class Reception:
         self._mailbox = mailbox
         self._complain = complain
         self._echoes = Echoes()
+        self.fence = Fence(self_test_s)
         self._unsettled = 0
 
     def connected(self) -> None:
@@ -55,7 +58,8 @@ class Reception:
 
     def take(self, message: MQTTMessage, topic: str, link: Link, relay: Relay) -> None:
         """Hand a command to the bus, which says when it may be acknowledged; acknowledge the rest at once."""
-        if self._is_command(message, topic, link):
+        is_marker = topic == self._topics.fence and self.fence.passes(bytes(message.payload))
+        if not is_marker and self._is_command(message, topic, link):
             self._submit(message, link, relay)
         elif message.qos:
             link.ack(message.mid, message.qos)
@@ -69,7 +73,10 @@ class Reception:
 
     def _submit(self, message: MQTTMessage, link: Link, relay: Relay) -> None:
         ack = Ack(link.number, message.mid, message.qos)
-        delivery = read_delivery(message, self._topics, self._clock.now(), lambda: self._mailbox.put(ack))
+        delivery = read_delivery(
+            message, self._topics, self._clock.now(), lambda: self._mailbox.put(ack),
+            is_backlog=self.fence.is_backlog(self._clock.monotonic()),
+        )  # fmt: skip
         if self._unsettled < MOST_UNSETTLED:
             self._unsettled += 1
             self._bus.submit(delivery.request)

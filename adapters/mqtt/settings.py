@@ -34,6 +34,7 @@ class MqttSettings:
     keepalive_s: int = 30
     session_expiry_s: int = 86400
     will_delay_s: int = 10
+    self_test_s: float = 10.0  # how long a message to ourselves may be on its way
     tls: TlsSettings = field(default_factory=TlsSettings)
 
     @property

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ from daemon.domain.errors import AdapterFailed
 
 _log = logging.getLogger(__name__)
 _DATE = "due"
+_JUMP_S = 2.0
 
 
 class ApschedulerTimer:
@@ -25,9 +27,12 @@ class ApschedulerTimer:
     The calls come from the scheduler's own thread and must return fast: they post to a queue.
     """
 
-    def __init__(self, sweep_s: float = 300, cap_s: float = 30) -> None:
+    def __init__(
+        self, sweep_s: float = 300, cap_s: float = 30, on_jump: Callable[[], None] = lambda: None
+    ) -> None:
         self._sweep_s = sweep_s
         self._cap_s = cap_s
+        self._on_jump = on_jump
         self._lock = threading.Lock()
         self._at: datetime | None = None
         self._wake: Callable[[], None] | None = None
@@ -39,7 +44,7 @@ class ApschedulerTimer:
             if self._scheduler is not None:
                 raise AdapterFailed("the timer runs already")
             self._wake = wake
-            scheduler = _CappedScheduler(self._cap_s)
+            scheduler = _CappedScheduler(self._cap_s, self._on_jump)
             scheduler.ring_every(self._cap_s, wake)
             scheduler.ring_every(self._sweep_s, sweep)
             try:
@@ -95,7 +100,7 @@ class _CappedScheduler(BackgroundScheduler):  # type: ignore[misc]  # the librar
     would then wait for a thread that waits for it, or see its new job removed with the old one.
     """
 
-    def __init__(self, cap_s: float) -> None:
+    def __init__(self, cap_s: float, on_jump: Callable[[], None]) -> None:
         super().__init__(
             timezone=UTC,
             jobstores={"default": MemoryJobStore()},
@@ -103,6 +108,8 @@ class _CappedScheduler(BackgroundScheduler):  # type: ignore[misc]  # the librar
             job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
         )
         self._cap_s = cap_s
+        self._on_jump = on_jump
+        self._offset: float | None = None
         self._rung: deque[Callable[[], None]] = deque()
 
     def ring_every(self, seconds: float, call: Callable[[], None]) -> None:
@@ -122,6 +129,7 @@ class _CappedScheduler(BackgroundScheduler):  # type: ignore[misc]  # the librar
             return  # it has just been reached, or there was none
 
     def _process_jobs(self) -> float:
+        self._notice_jump()
         self._mend_intervals()
         wait_s = super()._process_jobs()
         while self._rung:
@@ -131,6 +139,14 @@ class _CappedScheduler(BackgroundScheduler):  # type: ignore[misc]  # the librar
             except Exception:  # noqa: BLE001 - one failed call must not end the thread that all others need
                 _log.exception("a call of the timer failed")
         return self._cap_s if wait_s is None else min(wait_s, self._cap_s)
+
+    def _notice_jump(self) -> None:
+        """Tell where the wall clock and the time since the start have parted: a step of the clock, or a sleep."""
+        offset = datetime.now(UTC).timestamp() - time.monotonic()
+        if self._offset is not None and abs(offset - self._offset) > _JUMP_S:
+            _log.warning("the clock has jumped by %.1f s", offset - self._offset)
+            self._on_jump()
+        self._offset = offset
 
     def _mend_intervals(self) -> None:
         """Bring interval jobs back after a step of the wall clock.

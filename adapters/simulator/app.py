@@ -15,6 +15,7 @@ from .world import World, world_of
 _PUBLISH = "/v2/post/publish"
 ROUTES: tuple[tuple[str, str, str, Work], ...] = (
     ("GET", "/v2/auth/authorize/", "authorize", oauth.authorize),
+    ("POST", "/v2/auth/authorize/", "authorize", oauth.consent),
     ("POST", "/v2/oauth/token/", "token", oauth.exchange_token),
     ("POST", "/v2/oauth/revoke/", "revoke", oauth.revoke),
     ("POST", f"{_PUBLISH}/creator_info/query/", "creator_info", inquiries.query_creator),

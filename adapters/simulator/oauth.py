@@ -6,16 +6,23 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from fastapi import Request, Response
-from fastapi.responses import JSONResponse, RedirectResponse
+from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 
 from .answers import OAuthError
 from .options import ALL_SCOPES, LOOPBACK_HOSTS
 from .records import Code, Token
+from .site_pages import consent_page
 from .world import World
 
 _MALFORMED = "The request parameters are malformed."
 _MAX_REDIRECT_LENGTH = 512
 _DEVELOPER_REVOKED = 5
+# No form-action: it would forbid the redirect to the app's own address that follows the form.
+_PAGE_HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'",
+    "Referrer-Policy": "no-referrer",
+}
 
 
 def form_of(request: Request, body: bytes) -> dict[str, str]:
@@ -41,23 +48,55 @@ def _is_acceptable_redirect(world: World, uri: str) -> bool:
 
 
 async def authorize(world: World, request: Request) -> Response:
-    """Send the browser back with a code, or with the reason why not."""
+    """Ask the person, on a page; with `_simulator_user` send the browser back at once, with a code or why not."""
+    redirect_uri = _trusted_redirect(world, request)
+    query = request.query_params
+    if "_simulator_user" in query:
+        granted = query.get("_simulator_scopes", query.get("scope", "")).split(",")
+        return _send_back(world, request, redirect_uri, query["_simulator_user"], granted)
+    try:
+        scopes = _asked_scopes(request)
+    except OAuthError as error:
+        return _back(request, redirect_uri, {"error": error.error, "error_description": error.description})
+    return HTMLResponse(consent_page(list(world.state.users), scopes), headers=_PAGE_HEADERS)
+
+
+async def consent(world: World, request: Request) -> Response:
+    """Take what the person has decided on that page, and send the browser back."""
+    redirect_uri = _trusted_redirect(world, request)
+    form = parse_qsl((await request.body()).decode("utf-8", "replace"), keep_blank_values=True)
+    fields = dict(form)
+    granted = [value for name, value in form if name == "scope"]
+    is_agreed = fields.get("decision") == "authorize"
+    return _send_back(world, request, redirect_uri, fields.get("user", "") if is_agreed else "", granted)
+
+
+def _trusted_redirect(world: World, request: Request) -> str:
+    """Return where to send the browser back to. Raises OAuthError where it must not be sent anywhere."""
     query = request.query_params
     redirect_uri = query.get("redirect_uri", "")
     if query.get("client_key") != world.options.client_key:
         raise OAuthError("invalid_client", "Client key or secret is incorrect.")
     if not _is_acceptable_redirect(world, redirect_uri):
         raise OAuthError("invalid_request", "The redirect_uri is not registered.")
+    return redirect_uri
+
+
+def _send_back(world: World, request: Request, redirect_uri: str, user: str, granted: list[str]) -> Response:
     try:
-        answer = _grant_code(world, request, redirect_uri)
+        answer = _grant_code(world, request, redirect_uri, user, granted)
     except OAuthError as error:
         answer = {"error": error.error, "error_description": error.description}
-    if "state" in query:
-        answer["state"] = query["state"]
+    return _back(request, redirect_uri, answer)
+
+
+def _back(request: Request, redirect_uri: str, answer: dict[str, str]) -> Response:
+    if "state" in request.query_params:
+        answer["state"] = request.query_params["state"]
     return RedirectResponse(f"{redirect_uri}?{urlencode(answer)}", status_code=302)
 
 
-def _grant_code(world: World, request: Request, redirect_uri: str) -> dict[str, str]:
+def _asked_scopes(request: Request) -> list[str]:
     query = request.query_params
     if query.get("response_type") != "code":
         raise OAuthError("unsupported_response_type", "The response_type must be code.")
@@ -66,10 +105,17 @@ def _grant_code(world: World, request: Request, redirect_uri: str) -> dict[str, 
     scopes = query.get("scope", "").split(",")
     if not set(scopes) <= set(ALL_SCOPES):
         raise OAuthError("invalid_scope", "An unknown scope was asked for.")
-    user = query.get("_simulator_user", next(iter(world.state.users)))
+    return scopes
+
+
+def _grant_code(
+    world: World, request: Request, redirect_uri: str, user: str, granted: list[str]
+) -> dict[str, str]:
+    scopes = _asked_scopes(request)
     if user not in world.state.users:
         raise OAuthError("access_denied", "The user denied the request.")
-    granted = query.get("_simulator_scopes", ",".join(scopes)).split(",")
+    query = request.query_params
+    granted = [scope for scope in granted if scope in scopes]
     code = Code(
         value=secrets.token_urlsafe(24),
         user=user,

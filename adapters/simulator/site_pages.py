@@ -43,6 +43,8 @@ nav a { color: inherit; text-decoration: none; font-weight: 600; }
 main { flex: 1; padding: 24px; }
 article, .card { max-width: 480px; margin: 0 auto 20px; padding: 20px; background: #fff;
   border: 1px solid #e3e3e4; border-radius: 12px; }
+.card label.scope { font-weight: 400; }
+.card label.scope input { width: auto; }
 main.card { margin-top: 40px; }
 .film { height: 180px; border-radius: 8px; background: linear-gradient(135deg, #25293c, #0b7a75); }
 .card label { display: block; margin: 14px 0 4px; font-weight: 600; }
@@ -122,6 +124,19 @@ $complaint
 
 _WRONG = '<p class="wrong" role="alert" data-e2e="login-error">There is no such user here.</p>'
 
+_CONSENT = Template("""\
+<main class="card">
+<h1>An app wants to use your account</h1>
+<form method="post" data-e2e="consent">
+<label for="user">Who are you? (simulated users)</label>
+<select id="user" name="user">$choices</select>
+<fieldset><legend>It may</legend>$boxes</fieldset>
+<button type="submit" name="decision" value="authorize" data-e2e="authorize-button">Authorize</button>
+<button type="submit" name="decision" value="cancel" class="quiet" data-e2e="cancel-button">Cancel</button>
+</form>
+</main>
+""")
+
 _CAPTCHA = """\
 <main><p>Before you go on.</p></main>
 <div class="captcha-verify-container" id="captcha-verify-container-main-page" data-e2e="captcha">
@@ -174,6 +189,17 @@ def login_form(name: str = "", *, is_wrong: bool = False) -> str:
     """Return the login form, with what was typed before."""
     body = _LOGIN.substitute(name=escape(name), complaint=_WRONG if is_wrong else "")
     return _page(body, "Log in | TikTok (simulated)")
+
+
+def consent_page(users: list[str], scopes: list[str]) -> str:
+    """Return the page on which a person says who they are, what they allow, and whether at all."""
+    choices = "".join(f'<option value="{escape(name)}">{escape(name)}</option>' for name in users)
+    boxes = "".join(
+        f'<label class="scope"><input type="checkbox" name="scope" value="{escape(scope)}" checked> '
+        f"{escape(scope)}</label>"
+        for scope in scopes
+    )
+    return _page(_CONSENT.substitute(choices=choices, boxes=boxes), "Authorize | TikTok (simulated)")
 
 
 def studio(nickname: str) -> str:

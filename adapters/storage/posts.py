@@ -34,8 +34,10 @@ from adapters.storage.statements import (
     LEASE_OVER,
     MY_IN_HAND,
     NEXT_WAKE,
+    OLDEST_DUE,
     POST,
     POST_BY_ID,
+    POSTS_SENT_AS,
     SAVE_POST,
     STATES_DUE,
     WAITING,
@@ -50,16 +52,21 @@ class PostsMixin:
 
     _db: Connection
     _node: NodeName
+    _states: dict[PostId, str]  # of the posts that this transaction has seen
+    moves: list[tuple[str, str]]  # what it has changed: state before, state after
 
     def post(self, post_id: PostId) -> Post | None:
         """Return one post."""
-        row = self._db.execute(POST_BY_ID, {"key": post_id}).mappings().first()
-        return rows.post_of(row) if row else None  # type: ignore[arg-type]
+        return next(iter(self._posts(POST_BY_ID, key=post_id)), None)
 
     def posts_named(self, post_ids: Sequence[PostId]) -> dict[PostId, Post]:
         """Return those of these posts that exist."""
         found = self._posts(select(POST).where(POST.c.id.in_(post_ids))) if post_ids else []
         return {post.id: post for post in found}
+
+    def posts_sent_as(self, publish_id: str) -> list[Post]:
+        """Return the posts whose latest attempt the platform knows by this id."""
+        return self._posts(POSTS_SENT_AS, publish_id=publish_id)
 
     def posts(
         self, state: State | None, account: AccountName | None, cursor: str | None, limit: int
@@ -81,6 +88,7 @@ class PostsMixin:
     def add_post(self, post: Post) -> None:
         """Store a new post."""
         self._db.execute(ADD_POST, rows.post_values(post))
+        self._states[post.id] = post.state.value
 
     def save_post(self, post: Post) -> None:
         """Store a changed post, unless somebody has changed it since it was read."""
@@ -88,6 +96,7 @@ class PostsMixin:
         done = self._db.execute(SAVE_POST, rows.moving_values(post) | marks)
         if done.rowcount != 1:
             raise StaleAttempt(f"post {post.id}: version {post.version} is not the next one")
+        self._note_move(post.id, post.state.value)
 
     def next_post(self, account: AccountName | None) -> Post | None:
         """Return the waiting post with the earliest time."""
@@ -100,7 +109,8 @@ class PostsMixin:
         """Claim due posts in one statement, earliest first, and return their new fences."""
         moment = rows.micros(now) or 0
         found = {"now": moment, "node": self._node, "limit": limit}
-        ids: Sequence[str] = self._db.execute(CLAIMABLE, found).scalars().all()
+        waiting = {key: state for key, state in self._db.execute(CLAIMABLE, found)}  # noqa: C416 - rows are no pairs
+        ids: Sequence[str] = list(waiting)
         if ids and self._db.dialect.name == "postgresql":
             ids = self._locked(ids, moment)
         if not ids:
@@ -123,6 +133,9 @@ class PostsMixin:
             .returning(POST.c.id, POST.c.fence)
         )
         fences = {PostId(key): fence for key, fence in done}
+        self._states.update((key, waiting[key]) for key in fences)
+        for key in fences:
+            self._note_move(key, State.CLAIMED.value)
         return [(PostId(key), fences[PostId(key)]) for key in ids]
 
     def _locked(self, ids: Sequence[str], moment: int) -> list[str]:
@@ -176,6 +189,12 @@ class PostsMixin:
             return self._posts(MY_IN_HAND, node=self._node)
         return self._posts(LEASE_OVER, now=rows.micros(now), node=self._node)
 
+    def busy_with(self, account: AccountName) -> list[PostId]:
+        """Return the account's posts that are being sent, on whichever node, or that the platform still works on."""
+        states = [*HAND, State.PROCESSING.value]
+        query = select(POST.c.id).where(POST.c.account == account, POST.c.state.in_(states))
+        return [PostId(key) for key in self._db.execute(query.order_by(POST.c.id)).scalars()]
+
     def held(self, now: datetime, reasons: tuple[str, ...], account: AccountName | None) -> list[Post]:
         """Return held posts with one of these reasons whose hold time (if any) is over."""
         query = HELD if account is None else HELD.where(POST.c.account == account)
@@ -202,10 +221,29 @@ class PostsMixin:
         query = select(POST.c.state, func.count()).group_by(POST.c.state)
         return {str(state): int(count) for state, count in self._db.execute(query)}
 
+    def oldest_due(self, now: datetime) -> datetime | None:
+        """Return since when the oldest post has waited that is due and has not begun."""
+        return rows.instant(self._db.execute(OLDEST_DUE, {"now": rows.micros(now)}).scalar())
+
+    def last_successes(self) -> dict[AccountName, datetime]:
+        """Return when each account has last got a post out. Reads every post that did."""
+        out = POST.c.state.in_([State.PUBLISHED.value, State.SENT_TO_INBOX.value])
+        query = select(POST.c.account, func.max(POST.c.finished_at)).where(out).group_by(POST.c.account)
+        found = ((name, rows.instant(at)) for name, at in self._db.execute(query))
+        return {AccountName(name): at for name, at in found if at is not None}
+
     def duplicates(self, account: AccountName, sha256: str, since: datetime) -> list[PostId]:
         """Return posts of this account with the same file that are open or have been published since."""
         found = {"account": account, "sha256": sha256, "since": rows.micros(since)}
         return [PostId(key) for key in self._db.execute(DUPLICATES, found).scalars()]
+
+    def files_used(self, sha256s: Sequence[str], since: datetime) -> set[str]:
+        """Return those of these contents that a post names which is open or has ended since."""
+        query = select(POST.c.sha256).where(
+            POST.c.sha256.in_(sha256s),
+            or_(POST.c.finished_at.is_(None), POST.c.finished_at >= rows.micros(since)),
+        )
+        return set(self._db.execute(query.distinct()).scalars())
 
     def attempt(self, post_id: PostId, number: int) -> Attempt | None:
         """Return one attempt."""
@@ -226,7 +264,16 @@ class PostsMixin:
             self._db.execute(insert(ATTEMPT).values(values))
 
     def _posts(self, query: Select[Any], **parameters: Any) -> list[Post]:
-        return [rows.post_of(row) for row in self._db.execute(query, parameters).mappings()]  # type: ignore[arg-type]
+        found = [rows.post_of(row) for row in self._db.execute(query, parameters).mappings()]  # type: ignore[arg-type]
+        for post in found:
+            self._states.setdefault(post.id, post.state.value)
+        return found
+
+    def _note_move(self, post_id: PostId, state: str) -> None:
+        before = self._states.get(post_id)
+        if before is not None and before != state:
+            self.moves.append((before, state))
+        self._states[post_id] = state
 
 
 def _skip_locked(query: Select[Any]) -> Select[Any]:

@@ -31,8 +31,11 @@ CALL = Row.metadata.tables["call"]
 FLAG = Row.metadata.tables["flag"]
 SESSION = Row.metadata.tables["session"]
 TASK = Row.metadata.tables["task"]
+LINK = Row.metadata.tables["link"]
 TOKEN = Row.metadata.tables["token"]
 SIGHTING = Row.metadata.tables["sighting"]
+WEBHOOK = Row.metadata.tables["webhook"]
+AUDIT = Row.metadata.tables["audit"]
 
 HAND = sorted(state.value for state in IN_HAND)
 FOLLOWED = [
@@ -75,18 +78,21 @@ def _claimable() -> Select[Any]:
     place = func.row_number().over(partition_by=POST.c.account, order_by=(POST.c.wake_at, POST.c.id))
     in_hand = select(POST.c.account).where(POST.c.state.in_(HAND))
     due = (
-        select(POST.c.id, POST.c.wake_at, place.label("place"))
+        select(POST.c.id, POST.c.state, POST.c.wake_at, place.label("place"))
         .join(ACCOUNT, ACCOUNT.c.name == POST.c.account)
         .where(_is_due(), _may_go(), _is_here(), POST.c.account.not_in(in_hand))
         .subquery()
     )
-    return select(due.c.id).where(due.c.place == 1).order_by(due.c.wake_at).limit(LIMIT)
+    return select(due.c.id, due.c.state).where(due.c.place == 1).order_by(due.c.wake_at).limit(LIMIT)
 
 
 def _due() -> Select[Any]:
     return select(POST).outerjoin(ACCOUNT, ACCOUNT.c.name == POST.c.account).where(_is_due(), _is_here())
 
 
+POSTS_SENT_AS = select(POST).where(
+    POST.c.publish_id.is_not(None), POST.c.publish_id == bindparam("publish_id")
+)
 POST_BY_ID = select(POST).where(POST.c.id == bindparam("key"))
 CLAIMABLE = _claimable()
 ALL_DUE = _due().order_by(POST.c.wake_at).limit(LIMIT)
@@ -97,6 +103,7 @@ FOLLOWABLE = (
 MY_IN_HAND = select(POST).where(POST.c.state.in_(HAND), POST.c.claimed_by == NODE).order_by(POST.c.id)
 LEASE_OVER = select(POST).where(POST.c.state.in_(HAND), POST.c.wake_at <= NOW, _is_here()).order_by(POST.c.id)
 NEXT_WAKE = select(func.min(POST.c.wake_at)).where(POST.c.wake_at > NOW)
+OLDEST_DUE = select(POST.c.wake_at).where(_is_due()).order_by(POST.c.wake_at).limit(1)
 HELD = select(POST).where(
     POST.c.state == State.HELD.value,
     POST.c.reason.in_(bindparam("reasons", expanding=True)),

@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -13,7 +14,9 @@ from sqlalchemy.exc import DatabaseError, DBAPIError
 
 from adapters.storage.migrate import migrate, refuse_newer, revision_of_file
 from adapters.storage.unit import SqlUnit
+from daemon.domain.audit import Tail
 from daemon.domain.errors import StartRefused, StorageFailed, StorageFull
+from daemon.domain.figures import Figures, Tally, Timing
 from daemon.domain.ids import NodeName
 
 LOG = logging.getLogger("tokd.storage")
@@ -25,13 +28,16 @@ class SqlStore:
     """The ledger in SQLite or PostgreSQL. Opened and used by one thread."""
 
     def __init__(
-        self, url: str, node: NodeName, *, has_broker: bool = True, redact: Callable[[str], str] = str
-    ) -> None:
+        self, url: str, node: NodeName, *, has_broker: bool = True, redact: Callable[[str], str] = str,
+        figures: Figures | None = None,
+    ) -> None:  # fmt: skip
         self._url = url
         self._node = node
         self._has_broker = has_broker
         self._redact = redact
+        self._figures = figures or Figures()
         self._sequence: int | None = None
+        self._trail: Tail | None = None
         self._engine: Engine | None = None
         self._connection: Connection | None = None
 
@@ -71,12 +77,30 @@ class SqlStore:
                     self._sequence,
                     has_reader=self._has_broker,
                     redact=self._redact,
+                    trail=self._trail,
                 )
                 yield unit
-            self._sequence = unit.sequence  # only this node counts its events
+                changes, begun = unit.changes_made(), perf_counter()
+            took = perf_counter() - begun
+            # only this node counts its events and adds to its trail
+            self._sequence, self._trail = unit.sequence, unit.trail
+            if changes:  # what only reads has nothing to wait for
+                self._figures.observe(Timing.COMMIT, took)
+            for move in unit.moves:
+                self._figures.count(Tally.POST_MOVES, *move)
         except DBAPIError as error:
             self._translate(error)
             raise
+
+    def wal_bytes(self) -> float | None:
+        """Return the size of SQLite's write-ahead log, None where there is no such file. From any thread."""
+        parsed = make_url(self._url)
+        if parsed.get_backend_name() != "sqlite" or not parsed.database:
+            return None
+        try:
+            return float(Path(f"{parsed.database}-wal").stat().st_size)
+        except OSError:
+            return None
 
     def close(self) -> None:
         """Checkpoint and close. Safe twice."""

@@ -83,6 +83,7 @@ class PostRow(Row, table=True):
         _index("post_state", "state", "created_at", "id"),
         _index("post_account", "account", "created_at", "id"),
         _index("post_file", "account", "sha256"),
+        _index("post_publish", "publish_id", where="publish_id IS NOT NULL"),
         _index("post_retained", "finished_at", where="retained = 1 AND finished_at IS NOT NULL"),
         {"sqlite_strict": True},
     )
@@ -273,6 +274,36 @@ class TokenRow(Row, table=True):
     revoked_at: int | None = _int(nullable=True)
 
 
+class HintRow(Row, table=True):
+    """Webhooks that have come: a repeat of one does nothing, whichever node it comes to."""
+
+    __tablename__ = "webhook"
+    __table_args__ = (_index("webhook_age", "received_at"), {"sqlite_strict": True})
+
+    key: str = _key()
+    received_at: int = _int()
+
+
+class LinkRow(Row, table=True):
+    """Links of accounts that were begun: the state's hash, never the state; the PKCE verifier is sealed."""
+
+    __tablename__ = "link"
+    __table_args__ = (_index("link_state", "state_hash", unique=True), {"sqlite_strict": True})
+
+    account: str = _key()
+    state_hash: str = _text()
+    node: str = _text()
+    actor: str = _text()
+    platform: str = _text()
+    client_key: str = _text()
+    redirect_uri: str = _text()
+    scopes: str = _text()
+    verifier: str | None = _text(nullable=True)
+    created_at: int = _int()
+    expires_at: int = _int()
+    used_at: int | None = _int(nullable=True)
+
+
 class SightingRow(Row, table=True):
     """The login state of each profile when it was last read."""
 
@@ -282,3 +313,22 @@ class SightingRow(Row, table=True):
     node: str = _key()
     profile: str = _key()
     body: str = _text()
+
+
+class AuditRow(Row, table=True):
+    """What was ordered on a node, by whom, and what came of it. Triggers refuse to change or remove a row."""
+
+    __tablename__ = "audit"
+    __table_args__ = ({"sqlite_strict": True},)
+
+    node: str = _key()
+    number: int = Field(primary_key=True, sa_type=Int)
+    at: int = _int()
+    transport: str = _text()
+    actor: str = _text()
+    verb: str = _text()
+    command_id: str | None = _text(nullable=True)
+    body_hash: str = _text()
+    status: str = _text()
+    code: str | None = _text(nullable=True)
+    digest: str = _text()

@@ -8,6 +8,9 @@ from typing import Any
 from sqlalchemy import Connection, delete, func, insert, or_, select, update
 
 from adapters.storage import rows
+from adapters.storage.audit import AuditMixin
+from adapters.storage.hints import HintsMixin
+from adapters.storage.links import LinksMixin
 from adapters.storage.posts import PostsMixin
 from adapters.storage.sessions import SessionsMixin
 from adapters.storage.statements import (
@@ -30,28 +33,42 @@ from adapters.storage.statements import (
 from adapters.storage.tasks import TasksMixin
 from adapters.storage.tokens import TokensMixin
 from daemon.domain.account import Account
+from daemon.domain.audit import Tail
 from daemon.domain.errors import StaleAttempt, TokdError
 from daemon.domain.events import Event, as_cloudevent, as_json
-from daemon.domain.ids import AccountName, Actor, NodeName
+from daemon.domain.ids import AccountName, Actor, NodeName, PostId
 from daemon.domain.platform import Endpoint
 from daemon.domain.wire import Request
 from daemon.ports import Outgoing, StoredCommand
 
 
-class SqlUnit(PostsMixin, TasksMixin, SessionsMixin, TokensMixin):
+class SqlUnit(PostsMixin, TasksMixin, SessionsMixin, TokensMixin, LinksMixin, HintsMixin, AuditMixin):
     """A Unit over one SQLAlchemy connection with an open transaction."""
 
     def __init__(
         self, connection: Connection, node: NodeName, last_sequence: int | None = None, *, has_reader: bool = True,
-        redact: Callable[[str], str] = str,
+        redact: Callable[[str], str] = str, trail: Tail | None = None,
     ) -> None:  # fmt: skip
         self.sequence = last_sequence  # this node's latest event; None: not known yet
+        self.trail = trail
         self._flags: dict[str, str | None] = {}
         self._db = connection
         self._node = node
         self._redact = redact
         self._has_reader = has_reader  # a broker will acknowledge the outbox; else its rows count as sent
         self._accounts: dict[AccountName, Account | None] = {}
+        self._changes = self._total_changes()
+        self._states: dict[PostId, str] = {}
+        self.moves: list[tuple[str, str]] = []
+
+    def changes_made(self) -> bool:
+        """Tell whether this transaction has written anything."""
+        return self._changes is None or self._total_changes() != self._changes
+
+    def _total_changes(self) -> int | None:
+        """Return SQLite's count of rows written so far; None for another database."""
+        raw = self._db.connection.dbapi_connection
+        return getattr(raw, "total_changes", None)
 
     def find_command(self, actor: Actor, command_id: str) -> StoredCommand | None:
         """Return the command this actor sent under this id."""
@@ -92,6 +109,11 @@ class SqlUnit(PostsMixin, TasksMixin, SessionsMixin, TokensMixin):
         query = select(COMMAND).where(COMMAND.c.node == self._node, COMMAND.c.finished_at.is_(None))
         found = self._db.execute(query.order_by(COMMAND.c.row)).mappings()
         return [rows.command_of(row) for row in found]  # type: ignore[arg-type]
+
+    def count_open_commands(self) -> int:
+        """Return how many commands of this node have no final reply."""
+        query = select(func.count()).where(COMMAND.c.node == self._node, COMMAND.c.finished_at.is_(None))
+        return self._db.execute(query).scalar_one()
 
     def drop_commands(self, before: datetime) -> int:
         """Forget finished commands received before `before`; return how many."""
@@ -195,6 +217,11 @@ class SqlUnit(PostsMixin, TasksMixin, SessionsMixin, TokensMixin):
         """Return how many rows wait."""
         query = select(func.count()).where(OUTBOX.c.node == self._node, OUTBOX.c.sent_at.is_(None))
         return self._db.execute(query).scalar_one()
+
+    def oldest_unsent(self) -> datetime | None:
+        """Return when the first of the waiting rows was written."""
+        query = select(OUTBOX.c.created_at).where(OUTBOX.c.node == self._node, OUTBOX.c.sent_at.is_(None))
+        return rows.instant(self._db.execute(query.order_by(OUTBOX.c.row).limit(1)).scalar())
 
     def events_after(self, sequence: int, limit: int) -> list[dict[str, Any]]:
         """Return this node's events after the number, as CloudEvents."""

@@ -25,6 +25,22 @@ def pkce_challenge(verifier: str) -> str:
     return hashlib.sha256(verifier.encode("ascii")).hexdigest()
 
 
+_NOT_AGREED = {
+    "access_denied": "the person did not agree",
+    "unauthorized_client": "TikTok does not let this app log anybody in: add Login Kit to it, register the redirect "
+    "address, and in the sandbox add the account to the target users",
+    "invalid_scope": "TikTok does not give this app a scope that was asked for: add it to the app, or ask for less "
+    "(tiktok.scopes)",
+    "server_error": "TikTok failed inside",
+    "temporarily_unavailable": "TikTok cannot do it now",
+}
+
+
+def why_not_agreed(error: str) -> str:
+    """Return what the error of a callback means (LKW; the sandbox's `unauthorized_client` was seen in the field)."""
+    return _NOT_AGREED.get(error, "TikTok sent the person back without a code")
+
+
 class OAuth:
     """Each method is one call, sent once on a connection of its own. Raises PlatformError and nothing else.
 
@@ -39,17 +55,25 @@ class OAuth:
         self._transport = transport
         self._clock = clock
 
-    def authorize_url(self, state: str, scopes: Sequence[str], challenge: str | None) -> str:
-        """Return the page on which a creator agrees; a challenge makes it the desktop flow (LKW, LKD)."""
+    def authorize_url(
+        self, state: str, scopes: Sequence[str], redirect_uri: str, verifier: str | None = None,
+        *, always_asks: bool = False,
+    ) -> str:  # fmt: skip
+        """Return the page on which a creator agrees; a verifier makes it the desktop flow (LKW, LKD).
+
+        `always_asks` is for the web flow only: the desktop's table does not list it.
+        """
         fields = {
             "client_key": self._settings.client_key or "",
             "response_type": "code",
             "scope": ",".join(scopes),
-            "redirect_uri": self._settings.redirect_uri,
+            "redirect_uri": redirect_uri,
             "state": state,
         }
-        if challenge is not None:
-            fields |= {"code_challenge": challenge, "code_challenge_method": "S256"}
+        if verifier is not None:
+            fields |= {"code_challenge": pkce_challenge(verifier), "code_challenge_method": "S256"}
+        elif always_asks:
+            fields["disable_auto_auth"] = "1"
         return f"{self._settings.authorize_url}?{urlencode(fields)}"
 
     def exchange(self, code: str, redirect_uri: str, verifier: str | None) -> Tokens:

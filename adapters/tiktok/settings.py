@@ -18,7 +18,6 @@ class TikTokSettings:
     upload_hosts: tuple[str, ...] = ("open-upload.tiktokapis.com", "upload.*.tiktokapis.com")  # MT, DP
     client_key: str | None = None
     client_secret: str | None = field(default=None, repr=False)
-    redirect_uri: str = "http://127.0.0.1:8765/callback/"
     connect_timeout_s: float = 5.0
     read_timeout_s: float = 60.0  # for one read, and for handing one MiB to the socket
     call_deadline_s: float = 120.0  # for a whole call; for an upload from its last byte to the answer's
@@ -28,6 +27,7 @@ class TikTokSettings:
     creator_per_minute: int = 20  # CI
     init_per_minute: int = 6  # DP, UP, PH
     status_per_minute: int = 30  # ST
+    webhook_max_age_s: float = 300.0  # ours: the age of a repeat is not documented (WV)
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.api_base)

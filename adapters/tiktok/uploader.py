@@ -5,13 +5,15 @@ from typing import BinaryIO
 from urllib.parse import quote
 
 from adapters.tiktok import metadata, rules
-from adapters.tiktok.oauth import OAuth
+from adapters.tiktok.oauth import OAuth, why_not_agreed
 from adapters.tiktok.posting import PostingApi
 from adapters.tiktok.settings import TikTokSettings
 from adapters.tiktok.transport import Transport
 from adapters.tiktok.upload import ChunkSender
+from adapters.tiktok.webhooks import Webhooks
 from daemon.domain.account import Creator, Tokens
 from daemon.domain.errors import Problem
+from daemon.domain.hints import Hint
 from daemon.domain.media import MediaFacts, MediaLimits
 from daemon.domain.platform import (
     ChunkAnswer,
@@ -40,6 +42,7 @@ class TikTokUploader:
         self._posting = PostingApi(settings, transport, clock)
         self._chunks = ChunkSender(settings, transport, clock)
         self._oauth = OAuth(settings, transport, clock)
+        self._webhooks = Webhooks(settings, clock)
         self.limits: MediaLimits = rules.LIMITS
         self.rates: dict[Endpoint, Rate] = {
             Endpoint.CREATOR: Rate(settings.creator_per_minute, _WINDOW_S),
@@ -112,9 +115,25 @@ class TikTokUploader:
         """Give the tokens back."""
         self._oauth.revoke(access_token)
 
-    def authorize_url(self, state: str, scopes: Sequence[str], challenge: str | None) -> str:
+    @property
+    def client_key(self) -> str:
+        """Return the app's client key; empty where there is none."""
+        return self._settings.client_key or ""
+
+    def authorize_url(
+        self, state: str, scopes: Sequence[str], redirect_uri: str, verifier: str | None = None,
+        *, always_asks: bool = False,
+    ) -> str:  # fmt: skip
         """Return the page on which a creator agrees. Pure."""
-        return self._oauth.authorize_url(state, scopes, challenge)
+        return self._oauth.authorize_url(state, scopes, redirect_uri, verifier, always_asks=always_asks)
+
+    def why_not_agreed(self, error: str) -> str:
+        """Return what the error of a callback means. Pure."""
+        return why_not_agreed(error)
+
+    def read_hint(self, signatures: Sequence[str], body: bytes) -> Hint:
+        """Return what a webhook of TikTok's says (ports.HintReader)."""
+        return self._webhooks.read(signatures, body)
 
     def post_url(self, username: str, public_id: str, kind: Kind) -> str:
         """Return the public address of a post."""

@@ -3,6 +3,9 @@
 
 def main() -> None:
     """Run the command line and exit with its code."""
-    from daemon.cli.app import app  # noqa: PLC0415 - importing this package must cost nothing
+    from daemon.importing import without_collections  # noqa: PLC0415 - importing this package must cost nothing
+
+    with without_collections():
+        from daemon.cli.app import app  # noqa: PLC0415
 
     app(prog_name="tokd")

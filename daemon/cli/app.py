@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from daemon.cli import (
+    access,
     accounts,
     configuration,
     describing,
@@ -57,6 +58,7 @@ sessions.register(app)
 profiles.register(app)
 system.register(app)
 tokens.register(app)
+access.register(app)
 watching.register(app)
 configuration.register(app)
 describing.register(app)

@@ -12,6 +12,7 @@ from daemon.domain.errors import Code
 from daemon.domain.events import EventType
 from daemon.domain.schemas import REFERENCE, Schema, collect
 from daemon.domain.shapes.results import RESULTS
+from daemon.domain.shapes.views import CLEARED
 from daemon.domain.wire import MAX_BYTES, MAX_DEPTH
 
 MEANINGS = {
@@ -24,7 +25,7 @@ MEANINGS = {
     Code.ID_REQUIRED: "This verb needs an `id` of your own.",
     Code.ID_CONFLICT: "The `id` was used for another order; a new order needs a new one.",
     Code.RETAINED_COMMAND: "The command was retained; it was removed and not carried out. Send it without the retain flag.",
-    Code.STALE_BACKLOG: "It lay in the broker's queue for too long and was not carried out.",
+    Code.STALE_BACKLOG: "It would act at once, was sent while tokd was away, and has no `ttl_s`; it was not carried out.",
     Code.EXPIRED: "It came after its deadline and was not carried out.",
     Code.FORBIDDEN: "You may not do this, or not from here, or not with this thing.",
     Code.UNAUTHORIZED: "HTTP only: no token that holds.",
@@ -32,6 +33,9 @@ MEANINGS = {
     Code.RATE_LIMITED: "Too many requests; try again after `retry_after_s`.",
     Code.NOT_CONFIGURED: "A setting is missing; the message names it.",
     Code.NO_SUCH_ACCOUNT: "No account of this name is linked.",
+    Code.NO_SUCH_LINK: "Nobody waits for this answer: the link is over, was used, or was begun anew.",
+    Code.LINK_REFUSED: "The account is not linked: the person did not agree, or the link was begun anew meanwhile.",
+    Code.LINK_FAILED: "The account is not linked: no tokens came for the code; the message says why. Begin anew.",
     Code.NO_SUCH_POST: "There is no such post.",
     Code.NO_SUCH_TASK: "There is no such task, or it is somebody else's.",
     Code.NO_SUCH_PROFILE: "There is no such browser profile.",
@@ -54,6 +58,7 @@ MEANINGS = {
     Code.MEDIA_MISSING: "There is no such file.",
     Code.MEDIA_OUTSIDE_ROOTS: "The file or address lies outside of what the settings allow.",
     Code.MEDIA_REJECTED: "The file is not what the platform takes; `problems` says why and how to mend it.",
+    Code.UPLOAD_CONFLICT: "HTTP only: the upload goes on at another place than it stopped, or is under way already.",
     Code.TOO_LATE: "What was to be stopped or changed has happened already.",
     Code.ALREADY_FINAL: "It is over and stays as it is.",
     Code.ALREADY_POSTED: "The task is being posted, or was.",
@@ -95,6 +100,7 @@ _ENVELOPE = {
     "dry_run": "Check everything, change nothing.",
     "reply_to": "Where to answer, below `reply/<you>/`; for clients without MQTT 5.",
 }
+_CLEARED_WHEN = {asyncapi.state_schema(path): when for path, when in CLEARED.items()}
 _EVENTS = """\
 CloudEvents 1.0 in structured JSON on `event/<kind>`, not retained. `sequence` has no holes, and `events/replay` returns
 what you missed. `type` begins with `dev.tokd.`.
@@ -171,9 +177,9 @@ def _channel_of(operation: dict[str, Any]) -> str:
 
 def _states(document: dict[str, Any]) -> Iterable[Sequence[str]]:
     for name, channel in document["channels"].items():
-        if name.startswith("state.") or name == "info":
+        if name.startswith("state.") or name in {"info", "alert"}:
             schema = document["components"]["schemas"][name]
-            cleared = "; removed (empty) some time after its end" if "cleared" in channel["messages"] else ""
+            cleared = f"; removed (empty) {_CLEARED_WHEN[name]}" if name in _CLEARED_WHEN else ""
             yield f"`{channel['address']}`", _type(schema, document["components"]["schemas"]) + cleared
 
 

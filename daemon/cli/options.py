@@ -27,7 +27,9 @@ File = Annotated[
     str | None,
     typer.Argument(metavar="FILE", help="A video below one of the media roots.", show_default=False),
 ]
-Url = Annotated[str | None, typer.Option("--url", metavar="URL", help="A video TikTok fetches itself.")]
+Url = Annotated[
+    str | None, typer.Option("--url", metavar="URL", help="A video for tokd, or TikTok, to fetch.")
+]
 Photos = Annotated[
     list[str] | None, typer.Option("--photo", metavar="URL", help="A photo TikTok fetches; may be repeated.")
 ]

@@ -17,6 +17,7 @@ HINTS = {
     "media_missing": "`tokd config show` lists the media roots; a path may be absolute or below a root",
     "media_outside_roots": "move the file below one of [media] roots, or add its folder there",
     "no_such_account": "`tokd account list` shows the linked accounts",
+    "no_such_link": "`tokd account link NAME` begins a new one",
     "no_such_post": "`tokd post list` shows the posts",
     "no_such_task": "`tokd task list` shows the tasks",
     "not_configured": "`tokd doctor` says what is missing",

@@ -8,6 +8,7 @@ import typer
 from daemon.cli.exits import FAILED
 from daemon.cli.invocation import Json, invocation_of
 from daemon.cli.output import print_json, say
+from daemon.importing import without_collections
 
 
 def register(app: typer.Typer) -> None:
@@ -36,8 +37,9 @@ def run(
     if as_json:
         invocation.overrides.setdefault("log.format", "json")
     loaded = invocation.loaded()
-    from daemon.app import leave_hanging_threads  # noqa: PLC0415
-    from daemon.bootstrap import RunOptions, run_daemon  # noqa: PLC0415 - it imports every adapter
+    with without_collections():
+        from daemon.app import leave_hanging_threads  # noqa: PLC0415
+        from daemon.bootstrap import RunOptions, run_daemon  # noqa: PLC0415 - it imports every adapter
 
     code = run_daemon(loaded, RunOptions(with_broker=with_broker, simulate=simulate))
     leave_hanging_threads(code)
@@ -58,8 +60,9 @@ def simulator(
 
     Example: tokd simulator --port 8899 --state-dir ./simulator
     """
-    from adapters.simulator.options import SimulatorOptions  # noqa: PLC0415 - FastAPI costs half a second
-    from adapters.simulator.server import serve  # noqa: PLC0415
+    with without_collections():
+        from adapters.simulator.options import SimulatorOptions  # noqa: PLC0415 - FastAPI costs half a second
+        from adapters.simulator.server import serve  # noqa: PLC0415
 
     def announce(url: str) -> None:
         if as_json:

@@ -11,7 +11,7 @@ from daemon.cli import options as o
 from daemon.cli.exits import FAILED
 from daemon.cli.invocation import LONG_S, CommandId, Json, ask, conclude, exchange, invocation_of, new_id
 from daemon.cli.narration import end_of, is_good_end, login_in_short, login_of
-from daemon.cli.output import as_size, print_json, print_table, say
+from daemon.cli.output import as_size, print_fields, print_json, print_table, say
 from daemon.cli.story import Story, find, tell_step, wait_until_over
 from daemon.cli.times import local_hour, local_time
 
@@ -165,6 +165,25 @@ def list_sessions(
     ]  # fmt: skip
     empty = "no session has ended yet" if ended else "no session is open; `tokd session open` opens one"
     print_table(["session", "kind", "profile", "state", "login", "ends at", "reason"], rows, empty)
+
+
+@sessions.command("show")
+def show(
+    ctx: typer.Context,
+    session: Annotated[
+        str, typer.Argument(metavar="SESSION", help="The session's id, open or over.", show_default=False)
+    ],
+    as_json: Json = False,
+) -> None:
+    """Tell everything about one session, open or over.
+
+    Example: tokd session show 0123456789abcdef
+    """
+    result = ask(ctx, "session/show", {"session": session}, as_json=as_json)
+    if result is None:
+        return
+    login = {"login": login_of(result["login"])} if "login" in result else {}
+    print_fields(result | login)
 
 
 @sessions.command("extend")

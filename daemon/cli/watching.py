@@ -12,11 +12,13 @@ from daemon.cli.invocation import Json, invocation_of
 from daemon.cli.narration import kind_of, sentence_of, style_of
 from daemon.cli.output import as_text, clean, print_json, say
 
-_PROGRESS = "post.progress"
+# Events that tell how far something is, with the names of how much is done and of how much there is.
+_PROGRESS = {"post.progress": ("sent_bytes", "size"), "media.fetching": ("received", "total")}
 _HIDDEN = frozenset({"post", "command_id", "state"})  # named by the subject and the type already
 _STYLES = {
     "post.published": "green", "post.sent_to_inbox": "green", "post.failed": "red", "post.uncertain": "yellow",
-    "post.held": "yellow", "account.needs_login": "red",
+    "post.held": "yellow", "account.needs_login": "red", "account.link_failed": "red",
+    "account.linked": "green",
 }  # fmt: skip
 
 
@@ -60,7 +62,7 @@ def _show_all(events: Iterator[dict[str, Any]]) -> None:
 
 
 class Bars:
-    """One bar for each upload under way, below the lines."""
+    """One bar for each upload and each fetch under way, below the lines."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -69,10 +71,11 @@ class Bars:
     def show(self, event: dict[str, Any]) -> None:
         """Move the bar, or print the line; any other news of a post ends its bar."""
         kind, subject, data = kind_of(event), event.get("subject", ""), event.get("data") or {}
-        if kind == _PROGRESS:
+        if kind in _PROGRESS:
+            done, total = _PROGRESS[kind]
             if subject not in self._tasks:
-                self._tasks[subject] = self._progress.add_task(clean(subject), total=data.get("size") or None)
-            self._progress.update(self._tasks[subject], completed=data.get("sent_bytes", 0))
+                self._tasks[subject] = self._progress.add_task(clean(subject), total=data.get(total) or None)
+            self._progress.update(self._tasks[subject], completed=data.get(done, 0))
             return
         if subject in self._tasks:
             self._progress.remove_task(self._tasks.pop(subject))
@@ -100,8 +103,9 @@ def line_of(event: dict[str, Any]) -> str:
     sentence = sentence_of(event, clock=str)  # in UTC, as the event's own time
     if sentence is not None:
         return clean("  ".join([*words, f"profile {data.get('profile')}: {sentence}"])).replace("\n", " ")
-    size, sent = data.get("size"), data.get("sent_bytes")
-    if kind == _PROGRESS and size and sent is not None:
+    done, total = _PROGRESS.get(kind, ("", ""))
+    size, sent = data.get(total), data.get(done)
+    if size and sent is not None:
         words.append(f"{100 * sent // size} %")
     words += [f"{name}={as_text(value)}" for name, value in data.items() if name not in _HIDDEN and value]
     return clean("  ".join(words)).replace("\n", " ")

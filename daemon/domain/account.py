@@ -13,6 +13,7 @@ class Login(StrEnum):
 
     OK = "ok"
     NEEDS_LOGIN = "needs_login"
+    UNLINKED = "unlinked"  # a person has given them back; the name and whose it was are kept
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,3 +65,8 @@ class Account:
     refresh_until: datetime | None = None
     creator: Creator | None = None
     detail: str | None = None
+
+    @property
+    def is_being_unlinked(self) -> bool:
+        """Tell whether the platform is being told; the tokens are there until it has been."""
+        return self.login is Login.UNLINKED and bool(self.access_token)

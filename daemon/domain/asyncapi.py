@@ -4,6 +4,7 @@ The same for every installation of a version: prefix, node and actor are paramet
 """
 
 import hashlib
+import re
 from collections.abc import Iterable
 from functools import cache
 from typing import Any
@@ -23,6 +24,7 @@ JSON = "application/json"
 CLOUDEVENT = "application/cloudevents+json"
 TEXT = "text/plain"
 _ACTOR = "{actor}"
+_PARAMETER = re.compile(r"\{(\w+)\}")
 REPLIES = "replies"  # the channel whose address the caller gives
 _DESCRIPTION = (
     "tokd posts to TikTok at set times and opens browser sessions. Send a command to `cmd/{actor}/...` (QoS 1, never "
@@ -35,7 +37,7 @@ _PARAMETERS = {
     "prefix": ("Where tokd's topics begin (mqtt.prefix).", "tokd"),
     "node": ("The name of this daemon (daemon.node).", "main"),
     "actor": (f"Who sends the command; bound to the broker's user by its ACL. Matches {NAME.pattern}.", None),
-    "account": ("The name of a linked account.", None),
+    "account": ("The name of an account.", None),
     "post": ("The id of a post.", None),
     "profile": ("The name of a browser profile.", None),
     "session": ("The id of a session.", None),
@@ -182,7 +184,7 @@ class _Document:
         name, channel = event_schema(kind), kind.value.partition(".")[0]
         self.schemas[name] = _both("CloudEvent", type={"const": f"dev.tokd.{kind.value}"}, data=data)
         self._message(name, f"{kind.value} has happened.", "event", CLOUDEVENT,
-                      matched_by="order" if channel in {"post", "session"} else None)  # fmt: skip
+                      matched_by="order" if channel in {"post", "media", "session"} else None)  # fmt: skip
         key = f"event.{channel}"
         if key not in self.channels:
             self._channel(key, TOPICS.event(channel), [])
@@ -192,7 +194,7 @@ class _Document:
 
     def add_state(self, path: str, shape: Schema) -> None:
         """Add a retained state."""
-        name = f"state.{path.partition('/')[0]}"
+        name = state_schema(path)
         self.schemas[name] = shape
         self._message(name, "How it stands now.", "state")
         names = [name]
@@ -204,6 +206,8 @@ class _Document:
             names.append("cleared")
         self._channel(name, TOPICS.state(path), names)
         self._send(name, name, (STATES[path].__doc__ or "").strip(), "retained")
+        if path in CLEARED:
+            self.operations[name]["description"] = f"Removed by an empty payload {CLEARED[path]}."
 
     def add_info(self, shape: Schema) -> None:
         """Add what the daemon says of itself."""
@@ -241,8 +245,7 @@ class _Document:
         }
 
     def _channel(self, name: str, address: str | None, messages: list[str]) -> None:
-        levels = (address or "").split("/")
-        names = [level[1:-1] for level in levels if level.startswith("{")]
+        names = _PARAMETER.findall(address or "")
         self.channels[name] = {
             "address": address,
             **({"parameters": {found: _component("parameters", found) for found in names}} if names else {}),
@@ -262,6 +265,12 @@ class _Document:
 def event_schema(kind: EventType) -> str:
     """Return the name of an event's schema and message."""
     return f"event.{kind.value}"
+
+
+def state_schema(path: str) -> str:
+    """Return the name of a retained state's schema, message and channel; alerts stand beside the states."""
+    kind = path.partition("/")[0]
+    return kind if kind == "alert" else f"state.{kind}"
 
 
 def _command(verb: Verb, args: Schema, *, needs_args: bool) -> Schema:

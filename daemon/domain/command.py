@@ -17,3 +17,8 @@ class Command(BaseModel):
     """The parent of all commands: frozen, and an unknown field is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    @property
+    def acts_at_once(self) -> bool:
+        """Whether it does something that others see the moment it arrives: stale, it is not wanted any more."""
+        return False

@@ -3,11 +3,22 @@
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, Field, SecretStr, StringConstraints, field_validator
+from pydantic import AliasChoices, Field, StringConstraints
 
+from daemon.domain.account_commands import (
+    CheckAccount,
+    DisableAccount,
+    EnableAccount,
+    FinishLink,
+    ImportAccount,
+    LinkAccount,
+    ListAccounts,
+    UnlinkAccount,
+)  # fmt: skip
 from daemon.domain.command import AccountArg, Address, Command, Hashtag, PostArg, ProfileArg, SessionArg
 from daemon.domain.post import Kind, LateRule, Mode, State
 from daemon.domain.task_commands import ListTasks, PostTask, ShowTask, SubmitTask, UpdateTask
+from daemon.domain.times import NOW_WORD
 
 TokenArg = Annotated[str, StringConstraints(pattern=r"^k_[0-9a-f]{16}$")]
 UserArg = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}$")]
@@ -62,6 +73,11 @@ class SchedulePost(Command):
     consent_by: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = None
 
     @property
+    def acts_at_once(self) -> bool:
+        """Whether it is to go out now."""
+        return self.at == NOW_WORD
+
+    @property
     def kind(self) -> Kind:
         """Return what is posted."""
         return Kind.PHOTO if self.photos is not None else Kind.VIDEO
@@ -88,6 +104,11 @@ class PublishPostNow(Command):
     post: PostArg | None = None
     account: AccountArg | None = None
 
+    @property
+    def acts_at_once(self) -> bool:
+        """Always."""
+        return True
+
 
 class ShowPost(Command):
     """Tell everything about one post."""
@@ -112,33 +133,6 @@ class ResolvePost(Command):
     by: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = None
 
 
-class ListAccounts(Command):
-    """Tell the linked accounts and whether their tokens work."""
-
-
-class ImportAccount(Command):
-    """Link an account by a token pair that was obtained elsewhere. Through the control socket only."""
-
-    account: AccountArg
-    platform: Literal["tiktok"] = "tiktok"
-    access_token: SecretStr
-    refresh_token: SecretStr
-    open_id: Annotated[str, StringConstraints(min_length=1, max_length=200)]
-    expires_in: int = Field(default=86400, ge=0, le=10 * 365 * 86400)
-    refresh_expires_in: int = Field(default=31536000, ge=0, le=10 * 365 * 86400)
-    scope: str = "user.info.basic,video.publish,video.upload"
-    token_type: str = "Bearer"  # noqa: S105 - the OAuth field's name, no secret
-
-    @field_validator("access_token", "refresh_token")
-    @classmethod
-    def _has_no_line_breaks(cls, value: SecretStr) -> SecretStr:
-        # A line break would surface the whole token in the HTTP client's exception.
-        text = value.get_secret_value().strip()
-        if not text or any(ord(letter) < 33 or ord(letter) > 126 for letter in text):  # noqa: PLR2004
-            raise ValueError("must be one line of visible ASCII")
-        return SecretStr(text)
-
-
 class OpenSession(Command):
     """Open a window on a clone of a profile: on TikTok, or on any page."""
 
@@ -147,6 +141,11 @@ class OpenSession(Command):
     timeout_seconds: int | None = Field(default=None, ge=1, le=3600)
     headless: bool | None = None
     require_login: bool | None = None
+
+    @property
+    def acts_at_once(self) -> bool:
+        """Always: a window that opens hours later surprises."""
+        return True
 
 
 class CloseSession(Command):
@@ -200,6 +199,11 @@ class LoginProfile(Command):
     url: Address | None = None
     timeout_seconds: int | None = Field(default=None, ge=1, le=86400)
 
+    @property
+    def acts_at_once(self) -> bool:
+        """Always: a window that opens hours later surprises."""
+        return True
+
 
 class PromoteProfile(Command):
     """Close a session cleanly and make its clone the profile; the old one is kept as a backup."""
@@ -246,6 +250,16 @@ class Health(Command):
     """Return the state of every part."""
 
 
+class ShowAudit(Command):
+    """Tell the audit trail: every order that changes something, who sent it, what came of it; oldest first."""
+
+    after: int = Field(default=0, ge=0, le=2**53 - 1)
+    actor: Annotated[str, StringConstraints(min_length=1, max_length=128)] | None = None
+    verb: Annotated[str, StringConstraints(min_length=1, max_length=128)] | None = None
+    last: int | None = Field(default=None, ge=1, le=200)
+    limit: int = Field(default=100, ge=1, le=200)
+
+
 class Pause(Command):
     """Stop posting: due posts are held until `resume`."""
 
@@ -266,6 +280,12 @@ class Verb:
     needs_id: bool = False  # each one costs: a repeat must be told from a second order
     is_local: bool = False  # carries secrets: never over a broker
     runs_dry: bool = False  # its handler knows dry runs; the others are carried out and rolled back
+    is_secret: bool = False  # has an effect, though its reply must not be stored, and so is not durable
+
+    @property
+    def has_effect(self) -> bool:
+        """Whether it changes something, and so belongs into the audit trail."""
+        return self.is_durable or self.is_secret
 
 
 VERBS: dict[str, Verb] = {
@@ -285,6 +305,14 @@ VERBS: dict[str, Verb] = {
         Verb("task/list", ListTasks, is_durable=False),
         Verb("account/list", ListAccounts, is_durable=False),
         Verb("account/import", ImportAccount, is_durable=True, is_local=True),
+        # Not durable, though they write: the first one's reply holds the state, which stands nowhere in clear, and
+        # the second one's body a code; a repeat of either does no harm.
+        Verb("account/link", LinkAccount, is_durable=False, is_secret=True),
+        Verb("account/finish_link", FinishLink, is_durable=False, is_secret=True, is_local=True),
+        Verb("account/unlink", UnlinkAccount, is_durable=True, needs_id=True),
+        Verb("account/enable", EnableAccount, is_durable=True),
+        Verb("account/disable", DisableAccount, is_durable=True),
+        Verb("account/check", CheckAccount, is_durable=False),
         Verb("session/open", OpenSession, is_durable=True),
         Verb("session/close", CloseSession, is_durable=True),
         Verb("session/list", ListSessions, is_durable=False),
@@ -296,13 +324,14 @@ VERBS: dict[str, Verb] = {
         Verb("profiles/login", LoginProfile, is_durable=True),
         Verb("profiles/promote", PromoteProfile, is_durable=True),
         # Not durable, though it writes: the reply of a durable command is stored, and this one is a secret.
-        Verb("token/issue", IssueToken, is_durable=False, is_local=True),
+        Verb("token/issue", IssueToken, is_durable=False, is_local=True, is_secret=True),
         Verb("token/revoke", RevokeToken, is_durable=True, is_local=True),
         Verb("token/list", ListTokens, is_durable=False, is_local=True),
         Verb("events/replay", ReplayEvents, is_durable=False),
         Verb("system/ping", Ping, is_durable=False),
         Verb("system/describe", Describe, is_durable=False),
         Verb("system/health", Health, is_durable=False),
+        Verb("system/audit", ShowAudit, is_durable=False),
         Verb("system/pause", Pause, is_durable=True),
         Verb("system/resume", Resume, is_durable=True),
     )

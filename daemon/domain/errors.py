@@ -24,6 +24,9 @@ class Code(StrEnum):
     RATE_LIMITED = "rate_limited"
     NOT_CONFIGURED = "not_configured"
     NO_SUCH_ACCOUNT = "no_such_account"
+    NO_SUCH_LINK = "no_such_link"
+    LINK_REFUSED = "link_refused"
+    LINK_FAILED = "link_failed"
     NO_SUCH_POST = "no_such_post"
     NO_SUCH_TASK = "no_such_task"
     NO_SUCH_PROFILE = "no_such_profile"
@@ -46,6 +49,7 @@ class Code(StrEnum):
     MEDIA_MISSING = "media_missing"
     MEDIA_OUTSIDE_ROOTS = "media_outside_roots"
     MEDIA_REJECTED = "media_rejected"
+    UPLOAD_CONFLICT = "upload_conflict"
     TOO_LATE = "too_late"
     ALREADY_FINAL = "already_final"
     ALREADY_POSTED = "already_posted"
@@ -153,6 +157,14 @@ class UploadUrlDead(PlatformError):
 
 class Interrupted(TokdError):
     """A long step was cut short because somebody asked for the end; nothing of it is left."""
+
+
+class UploadConflict(TokdError):
+    """An upload cannot go on here: somebody else is at it, or the next byte is another (`received`)."""
+
+    def __init__(self, message: str, received: int | None = None) -> None:
+        super().__init__(message)
+        self.received = received
 
 
 class StaleAttempt(TokdError):

@@ -29,13 +29,19 @@ class EventType(StrEnum):
     POST_SENT_TO_INBOX = "post.sent_to_inbox"
     POST_FAILED = "post.failed"
     POST_CANCELLED = "post.cancelled"
+    MEDIA_FETCHING = "media.fetching"
+    MEDIA_FETCHED = "media.fetched"
+    MEDIA_REFUSED = "media.refused"
     TASK_SUBMITTED = "task.submitted"
     TASK_UPDATED = "task.updated"
     TASK_POSTED = "task.posted"  # its post is ordered; what becomes of that is an update
     ACCOUNT_LINKED = "account.linked"
+    ACCOUNT_LINK_FAILED = "account.link_failed"
+    ACCOUNT_UNLINKED = "account.unlinked"
     ACCOUNT_REFRESHED = "account.refreshed"
     ACCOUNT_NEEDS_LOGIN = "account.needs_login"
     ACCOUNT_DISABLED = "account.disabled"
+    ACCOUNT_ENABLED = "account.enabled"
     SESSION_REQUESTED = "session.requested"
     SESSION_STARTED = "session.started"
     SESSION_LOGIN_STATE = "session.login_state"
@@ -62,7 +68,7 @@ class Event:
 
     @property
     def channel(self) -> str:
-        """Return the topic level under `event/`: post, task, account, session, token or daemon."""
+        """Return the topic level under `event/`: post, media, task, account, session, token or daemon."""
         return self.type.value.partition(".")[0]
 
 

@@ -33,6 +33,23 @@ class MediaFacts:
         return {field: getattr(self, field) for field in MediaFacts.__dataclass_fields__}
 
 
+@dataclass(frozen=True, slots=True)
+class StoredMedia:
+    """A file of the media store: its name is what a post calls it. `is_new`: it was not there before."""
+
+    facts: MediaFacts
+    is_new: bool
+
+
+@dataclass(frozen=True, slots=True)
+class UploadState:
+    """How much of an upload is here, in bytes; `media` is the file's name once it is complete."""
+
+    received: int
+    size: int | None
+    media: str | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MediaLimits:
     """What a platform takes, as data. `source` names the page that says so, `as_of` when it was read."""

@@ -54,6 +54,10 @@ class Policy:
     lease_s: float = 600
     refresh_lease_s: float = 300  # longer than any call may take
     refresh_margin_s: float = 2700
+    redirect_uri: str | None = None  # where TikTok sends a person back to; None: nobody would be there
+    link_scopes: tuple[str, ...] = ("user.info.basic", "video.publish", "video.upload")
+    link_s: float = 600
+    revoke_delays_s: tuple[float, ...] = (1, 3, 8)
     claim_ahead: int = 1024
     crashes_max: int = 10
     sessions: SessionPolicy = SessionPolicy()

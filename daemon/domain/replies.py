@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from daemon.domain.errors import Code, Rejected
 from daemon.domain.times import iso
 
 OPEN = frozenset({"accepted", "running"})
@@ -23,3 +24,9 @@ def build(
         "boot": boot,
         "time": iso(now),
     }
+
+
+def refused(refusal: Rejected) -> dict[str, Any]:
+    """Return the body of a refusal."""
+    status = "expired" if refusal.code is Code.EXPIRED else "rejected"
+    return {"status": status, "error": refusal.as_dict()}

@@ -1,9 +1,11 @@
 """What workers and the clock report to the bus: facts about work under way. Every one names its attempt's fence."""
 
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from daemon.domain.account import Account, Creator
 from daemon.domain.errors import PlatformError, Problem, Rejected
+from daemon.domain.hints import Hint
 from daemon.domain.ids import AccountName, NodeName, PostId, SessionId
 from daemon.domain.login import Verdict
 from daemon.domain.media import MediaFacts
@@ -48,6 +50,14 @@ class RetainedSetDue:
 
 
 @dataclass(frozen=True, slots=True)
+class CommandUndone:
+    """A command was refused after its transaction had begun, which was rolled back and the audit trail with it."""
+
+    request: Request
+    refusal: Rejected
+
+
+@dataclass(frozen=True, slots=True)
 class WorkDied:
     """A worker ended a delivery by an error that is nobody's decision; the post is treated as after a crash."""
 
@@ -65,11 +75,23 @@ class MessagesSent:
 
 @dataclass(frozen=True, slots=True)
 class MediaInspected:
-    """The intake check of a scheduled post is over: facts, or why it is refused."""
+    """The intake check of a scheduled post is over: facts, or why it is refused. `url`: where it was fetched from."""
 
     command: int
     facts: MediaFacts | None
     refusal: Rejected | None
+    url: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class FetchProgressed:
+    """So many bytes of a video have been fetched, of how many; `is_done`: it is in the media store."""
+
+    command: int
+    host: str
+    received: int
+    total: int | None
+    is_done: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +197,20 @@ class StatusRead:
 
 
 @dataclass(frozen=True, slots=True)
+class HintReceived:
+    """A platform's webhook, its signature checked. The answer is a HintOutcome."""
+
+    hint: Hint
+
+
+@dataclass(frozen=True, slots=True)
+class FiguresWanted:
+    """Somebody wants the numbers that the ledger knows. The answer is a Standing."""
+
+    with_successes: bool = False  # when each account has last got a post out, too
+
+
+@dataclass(frozen=True, slots=True)
 class WithdrawalAnswered:
     """The platform was asked to stop a post that it is still fetching."""
 
@@ -213,6 +249,49 @@ class RefreshFailed:
     token_version: int
     is_final: bool
     detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CodeExchanged:
+    """The platform gave tokens for a code; sealed, and nobody's until the core has looked whose they are."""
+
+    request: Request
+    account: AccountName
+    state_hash: str
+    open_id: str
+    access_token: str = field(repr=False)
+    refresh_token: str = field(repr=False)
+    access_expires_at: datetime
+    refresh_expires_at: datetime
+    scopes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ExchangeFailed:
+    """There are no tokens for a code, or nobody can know; the link is over either way."""
+
+    request: Request
+    account: AccountName
+    error: PlatformError
+
+
+@dataclass(frozen=True, slots=True)
+class TokensGivenBack:
+    """An account's tokens are over: told to the platform, or tried long enough (`error`)."""
+
+    command: int
+    account: AccountName
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class AccountInspected:
+    """The platform was asked about an account, for the caller of `request`."""
+
+    request: Request
+    account: AccountName
+    creator: Creator | None
+    error: PlatformError | None
 
 
 @dataclass(frozen=True, slots=True)

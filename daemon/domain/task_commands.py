@@ -9,6 +9,7 @@ from daemon.domain.command import AccountArg, Address, Command, TaskArg
 from daemon.domain.events import as_json
 from daemon.domain.post import Mode
 from daemon.domain.task import LogStatus, TaskStatus
+from daemon.domain.times import NOW_WORD
 
 DETAILS_MAX = 2000
 InstanceArg = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._:-]{0,127}$")]
@@ -122,3 +123,8 @@ class PostTask(Command):
     zone: Annotated[str, StringConstraints(max_length=64)] | None = None
     mode: Mode = Mode.DIRECT
     consent_by: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = None
+
+    @property
+    def acts_at_once(self) -> bool:
+        """Whether it is to go out now."""
+        return self.schedule_time in {None, NOW_WORD}

@@ -1,5 +1,6 @@
 """How tasks look from outside: the same JSON over every wire. The post's part is read from the post itself."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
@@ -63,17 +64,37 @@ def task_view(task: Task, post: Post | None) -> dict[str, Any]:
     }
 
 
-def task_detail(task: Task, post: Post | None) -> dict[str, Any]:
-    """Return everything about a task."""
+def task_detail(task: Task, post: Post | None, fetch: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return everything about a task; `fetch` says how far its video is on its way here, before there is a post."""
     return task_view(task, post) | {
         "planning_steps": [step.as_dict() for step in task.planning_steps],
         "execution_steps": [step.as_dict() for step in task.execution_steps],
         "execution_logs": [line.as_dict() for line in task.logs],
         "suggested_caption": suggested_caption(task),
         "tiktok_post_data": post_view(post) if post else None,
-        "post_status": post_status_view(post) if post else None,
+        "post_status": _post_status(task, post, fetch),
         "command_id": task.command_id,
     }
+
+
+def _post_status(task: Task, post: Post | None, fetch: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    if fetch is not None:
+        return dict.fromkeys(_STATUS_FIELDS) | {
+            "status": PostStatus.PROCESSING.value, "state": "fetching", "uploaded_bytes": 0,
+            "downloaded_bytes": fetch["received"],
+        }  # fmt: skip
+    if post is None:
+        return None
+    view = post_status_view(post)
+    if post.facts is not None and task.output.video_path is None:
+        view["downloaded_bytes"] = post.facts.size
+    return view
+
+
+_STATUS_FIELDS = (
+    "post", "status", "state", "publish_id", "post_id", "post_url", "fail_reason", "reason", "detail", "uploaded_bytes",
+    "downloaded_bytes", "scheduled_post_time",
+)  # fmt: skip
 
 
 def post_status_view(post: Post) -> dict[str, Any]:
@@ -89,6 +110,6 @@ def post_status_view(post: Post) -> dict[str, Any]:
         "reason": post.reason,
         "detail": post.detail,
         "uploaded_bytes": post.sent_bytes if post.source is Source.FILE else 0,
-        "downloaded_bytes": None,  # TikTok tells it only while it fetches, and nobody stores it
+        "downloaded_bytes": None,  # where TikTok fetches, it tells it only meanwhile, and nobody stores it
         "scheduled_post_time": iso(post.due_at) if post.due_at else None,
     }

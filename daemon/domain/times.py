@@ -6,6 +6,7 @@ from zoneinfo import ZoneInfo
 from daemon.domain.errors import Code, Rejected
 
 NOW_WORD = "now"
+NO_ZONE = "UTC"  # of a post that was given none
 YEAR_END = 9999
 
 

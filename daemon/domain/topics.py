@@ -47,6 +47,11 @@ class Topics:
         return f"{self.base}/info"
 
     @property
+    def fence(self) -> str:
+        """Return the topic of the marker that tells what was sent while we were away from what comes now."""
+        return f"{self.base}/cmd/{SELF_ACTOR}/fence"
+
+    @property
     def commands(self) -> str:
         """Return the filter of all commands."""
         return f"{self.base}/cmd/#"
@@ -60,7 +65,9 @@ class Topics:
         return f"{self.base}/event/{channel}"
 
     def state(self, path: str) -> str:
-        """Return the topic of a retained state."""
+        """Return the topic of a retained state; alerts stand beside the states (section 7.1)."""
+        if path.startswith("alert/"):
+            return f"{self.base}/{path}"
         return f"{self.base}/state/{path}"
 
     def is_command(self, topic: str) -> bool:

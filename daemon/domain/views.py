@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from daemon.domain.account import Account
+from daemon.domain.account import Account, Login
 from daemon.domain.post import Attempt, Post
 from daemon.domain.session import ProfileFacts, Session, Sighting
 from daemon.domain.times import iso
@@ -96,18 +96,29 @@ def account_view(account: Account, now: datetime, sighting: Sighting | None = No
         "login": account.login.value,
         "enabled": account.enabled,
         "scopes": list(account.scopes),
-        "access_expires_at": iso(account.access_expires_at),
-        "refresh_expires_at": iso(account.refresh_expires_at),
-        "token_days_left": max(0, (account.refresh_expires_at - now).days),
         "linked_at": iso(account.linked_at),
         "detail": account.detail,
         "browser_login": sighting.as_dict() if sighting else None,
     }
+    if account.login is not Login.UNLINKED:
+        view["access_expires_at"] = iso(account.access_expires_at)
+        view["refresh_expires_at"] = iso(account.refresh_expires_at)
+        view["token_days_left"] = max(0, (account.refresh_expires_at - now).days)
     if account.creator:
         view["creator"] = account.creator.as_dict() | {
             "privacy_options": list(account.creator.privacy_options)
         }
     return {key: value for key, value in view.items() if value is not None}
+
+
+def needs_login_alert(account: Account) -> dict[str, Any]:
+    """Return the alert of an account whose tokens are dead: what is wrong, and what to do."""
+    return {
+        "alert": "needs_login",
+        "account": account.name,
+        "message": account.detail or "the tokens do not work any more",
+        "todo": f"tokd account link {account.name}",
+    }
 
 
 def session_view(session: Session) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from daemon.domain.ids import COMMAND_ID, Actor
 
 MAX_BYTES = 64 * 1024
 MAX_DEPTH = 8
+_SHOWN, _NAMED = 64, 512  # letters of a caller's own name in an answer's message, and as its field
 ENVELOPE_FIELDS = ("id", "args", "expires_at", "ttl_s", "dry_run", "reply_to")
 
 
@@ -38,6 +39,7 @@ class Request:
     body_hash: str = ""
     expires_at: datetime | None = None
     dry_run: bool = False
+    is_backlog: bool = False  # it was waiting at the broker while nobody was here
     settle: Callable[[], None] | None = field(
         default=None, compare=False
     )  # called once its commit is on disk
@@ -149,24 +151,41 @@ def read_request(
     return request, envelope
 
 
-def read_args(verb: Verb, args: object) -> Command:
-    """Return the verb's command. Raises Rejected with the field named: unknown_field, bad_field."""
+def read_args(verb: Verb, args: object, *, is_strict: bool = False) -> Command:
+    """Return the verb's command. Raises Rejected with the field named: unknown_field, bad_field.
+
+    With `is_strict` a number is no text and a truth no number, as a description of the fields says it: "no" is not
+    false then, and true not 1.
+    """
     if not isinstance(args, dict):
         raise Rejected(Code.BAD_FIELD, '"args" must be an object', field="args")
     try:
+        if is_strict:
+            return verb.model.model_validate_json(as_json(_whole(args)), strict=True)
         return verb.model.model_validate(args)
     except ValidationError as error:
         raise _as_rejection(verb, error) from None
 
 
+def _whole(value: Any) -> Any:
+    """Return the value with 5 for 5.0: to JSON they are one number."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, dict):
+        return {key: _whole(item) for key, item in value.items()}
+    return [_whole(item) for item in value] if isinstance(value, list) else value
+
+
 def _as_rejection(verb: Verb, error: ValidationError) -> Rejected:
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    where = ".".join(["args", *(str(part) for part in first["loc"])])
+    where = ".".join(["args", *(str(part)[:_NAMED] for part in first["loc"])])
     if first["type"] == "extra_forbidden":
         name = str(first["loc"][-1])
         near = difflib.get_close_matches(name, verb.model.model_fields, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        return Rejected(Code.UNKNOWN_FIELD, f"{verb.name} knows no field {name[:64]!r}{hint}", field=where)
+        return Rejected(
+            Code.UNKNOWN_FIELD, f"{verb.name} knows no field {name[:_SHOWN]!r}{hint}", field=where
+        )
     more = error.error_count() - 1
     tail = f" (and {more} more)" if more else ""
     return Rejected(Code.BAD_FIELD, f"{where}: {first['msg']}{tail}", field=where)

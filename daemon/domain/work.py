@@ -1,6 +1,6 @@
 """Orders to the workers: long work that the bus starts after its commit."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from daemon.domain.ids import AccountName, PostId, ProfileName, SessionId
@@ -15,6 +15,19 @@ class InspectMedia:
     command: int
     name: str
     platform: str
+
+
+@dataclass(frozen=True, slots=True)
+class FetchMedia:
+    """Fetch a video from this address and check it, for the stored command `command`."""
+
+    command: int
+    url: str = field(repr=False)  # its query may be a password
+
+
+@dataclass(frozen=True, slots=True)
+class SweepMedia:
+    """Clean up in the media store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +57,47 @@ class Withdraw:
 
 @dataclass(frozen=True, slots=True)
 class RefreshAccount:
-    """Renew the tokens ahead of time, and read what the creator may do."""
+    """Renew the tokens ahead of time, and read what the creator may do.
+
+    `is_doubted`: try the access token whatever the account may do, to learn whether it still works.
+    """
 
     account: AccountName
+    is_doubted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ExchangeCode:
+    """Turn a code into tokens, for the pending link with this state and the caller of `request`, who sent it."""
+
+    account: AccountName
+    state_hash: str
+    request: Request | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GiveBack:
+    """Give back an access token (sealed) that was not stored: it is nobody's here."""
+
+    account: AccountName
+    platform: str
+    access_token: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class UnlinkTokens:
+    """Tell the platform that an account's tokens are over, for the stored command `command`."""
+
+    command: int
+    account: AccountName
+
+
+@dataclass(frozen=True, slots=True)
+class InspectAccount:
+    """Ask the platform about an account now, for the caller of `request`."""
+
+    account: AccountName
+    request: Request | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,5 +154,7 @@ class SweepSessions:
     """Clean up after sessions whose owner is dead."""
 
 
+AccountWork = RefreshAccount | ExchangeCode | GiveBack | UnlinkTokens | InspectAccount
 SessionWork = Browse | EndSession | ProlongSession | AskSession | SurveyProfiles | SweepSessions
-Work = InspectMedia | Deliver | Follow | Withdraw | RefreshAccount | SessionWork
+MediaWork = InspectMedia | FetchMedia | SweepMedia
+Work = MediaWork | Deliver | Follow | Withdraw | AccountWork | SessionWork

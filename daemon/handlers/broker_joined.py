@@ -1,5 +1,6 @@
 """A broker connection is up: make the retained set right."""
 
+from daemon.domain.account import Login
 from daemon.domain.reports import BrokerJoined, RetainedSetDue
 from daemon.domain.views import profile_view, session_view
 from daemon.handlers.context import Context
@@ -13,6 +14,8 @@ def handle(report: BrokerJoined, context: Context) -> None:
     context.publish_state("daemon", daemon_view(context))
     for account in context.unit.accounts():
         context.publish_account(account)
+        if account.login is Login.NEEDS_LOGIN:
+            context.publish_alert(account)
     for profile, sighting in context.unit.sightings().items():
         context.publish_state(f"profile/{profile}", profile_view(profile, None, sighting))
     for session in context.unit.sessions(is_over=False, limit=SESSIONS_MAX):

@@ -5,6 +5,7 @@ from typing import Any
 
 from daemon.domain.errors import Code, Rejected
 from daemon.domain.events import EventType
+from daemon.domain.figures import Tally
 from daemon.domain.ids import ProfileName, SessionId
 from daemon.domain.login import Doubt
 from daemon.domain.session import BrowserEnded, EndReason, Session, SessionKind, SessionState, move
@@ -25,6 +26,13 @@ _CODES = {
 _PASSING = frozenset(
     {Code.USER_DATA_LOCKED, Code.DISK_FULL, Code.SESSION_TIMEOUT, Code.SHUTTING_DOWN, Code.BROWSER_FAILED}
 )
+_NOT_RUNNING = frozenset({SessionState.REQUESTED, SessionState.CLONING, SessionState.STARTING})
+_LAUNCH_CODES = frozenset(
+    code.value
+    for code in (
+        Code.NO_BROWSER, Code.NO_DISPLAY, Code.DRIVER_MISMATCH, Code.BROWSER_FAILED, Code.SESSION_TIMEOUT,
+    )
+)  # fmt: skip
 
 
 def save_session(session: Session, context: Context) -> Session:
@@ -102,6 +110,8 @@ def end_session(session: Session, end: BrowserEnded, context: Context, **data: A
         ended_at=context.now, reason=end.reason, error=end.error, exit_status=end.exit_status,
     )  # fmt: skip
     save_session(ended, context)
+    if session.state in _NOT_RUNNING and end.error is not None and end.error.code in _LAUNCH_CODES:
+        context.count(Tally.LAUNCH_FAILURES)
     since = session.opened_at or session.created_at
     told: dict[str, Any] = {
         "reason": end.reason.value,

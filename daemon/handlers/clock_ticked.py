@@ -4,14 +4,13 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from daemon.domain.account import Login
-from daemon.domain.platform import Endpoint
 from daemon.domain.post import IN_HAND, LateRule, Post, State, Trigger
 from daemon.domain.reports import ClockTicked
 from daemon.domain.verdicts import HOLD_DISABLED, HOLD_LATE, HOLD_LOGIN, HOLD_PAUSED, TIMED_HOLDS, Decision
-from daemon.domain.work import Deliver, Follow
-from daemon.handlers.budget import spend
+from daemon.domain.work import Deliver
 from daemon.handlers.context import Context
 from daemon.handlers.decisions import carry_out
+from daemon.handlers.looking import look_now
 from daemon.handlers.recovery import recover_post
 from daemon.handlers.release import release_held
 
@@ -75,8 +74,8 @@ def _why_barred(post: Post, context: Context, *, paused: bool) -> Decision:
         )
     if paused:
         return Decision(trigger=Trigger.HOLD, code=HOLD_PAUSED, detail="posting is paused; use system/resume")
-    if account is None or account.login is Login.NEEDS_LOGIN:
-        detail = f"account {post.account} needs a login; link it again (`tokd account import {post.account}`)"
+    if account is None or account.login is not Login.OK:
+        detail = f"account {post.account} needs a login; link it with `tokd account link {post.account}`"
         return Decision(trigger=Trigger.HOLD, code=HOLD_LOGIN, detail=detail)
     return Decision(
         trigger=Trigger.HOLD,
@@ -90,9 +89,4 @@ def _follow(context: Context) -> None:
         if post.publish_id is None:
             context.unit.save_post(replace(post, wake_at=None, version=post.version + 1))
             continue
-        opens_at = spend(context, post.account, post.platform, Endpoint.STATUS)
-        # The read's own report sets the next look; this one only counts where the read is lost.
-        again_at = opens_at or context.now + timedelta(seconds=max(60, context.policy.lease_s / 4))
-        context.unit.save_post(replace(post, wake_at=again_at, version=post.version + 1))
-        if opens_at is None:
-            context.start(Follow(post.id, post.fence))
+        look_now(post, context)

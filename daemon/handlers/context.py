@@ -9,14 +9,27 @@ from daemon.domain.access import may_touch
 from daemon.domain.account import Account, Login
 from daemon.domain.errors import Code, Rejected
 from daemon.domain.events import Event, EventType, as_json
+from daemon.domain.figures import Figures, Tally
+from daemon.domain.gates import Gates
 from daemon.domain.ids import AccountName, NodeName, PostId
 from daemon.domain.policy import Policy
 from daemon.domain.post import Post
 from daemon.domain.task import NEWS, Task, follow
 from daemon.domain.task_views import post_status
-from daemon.domain.views import account_view, post_view
+from daemon.domain.views import account_view, needs_login_alert, post_view
 from daemon.domain.wire import Request
-from daemon.domain.work import AskSession, Browse, InspectMedia, SurveyProfiles, Withdraw, Work
+from daemon.domain.work import (
+    AskSession,
+    Browse,
+    ExchangeCode,
+    FetchMedia,
+    InspectAccount,
+    InspectMedia,
+    SurveyProfiles,
+    UnlinkTokens,
+    Withdraw,
+    Work,
+)  # fmt: skip
 from daemon.ports import Gate, Ids, MediaProbe, Outgoing, PlatformUploader, StoredCommand, Unit, Vault
 
 PAUSED_FLAG = "paused"
@@ -38,22 +51,24 @@ class Rules:
     random: Callable[[], float]
     health: Callable[[], dict[str, Any]]
     has_broker: bool
+    gates: Gates = field(default_factory=Gates)
     gate: Gate | None = None
     redact: Callable[[str], str] = str  # takes known secrets out of what leaves the core
+    figures: Figures = field(default_factory=Figures)
 
 
 @dataclass(frozen=True)
 class Accepted:
     """A command whose result comes later; `work` finds it out. Its `command` is set when the row is known."""
 
-    work: InspectMedia | Withdraw | Browse
+    work: InspectMedia | FetchMedia | Withdraw | Browse | UnlinkTokens
 
 
 @dataclass(frozen=True)
 class Deferred:
     """A question whose answer takes longer than the bus may wait. Its `request` is set by the intake."""
 
-    work: AskSession | SurveyProfiles
+    work: AskSession | SurveyProfiles | ExchangeCode | InspectAccount
 
 
 @dataclass(kw_only=True)
@@ -73,6 +88,7 @@ class Context:
     answers: list[tuple[StoredCommand, dict[str, Any]]] = field(default_factory=list)
     questions: list[tuple[Request, dict[str, Any]]] = field(default_factory=list)  # answered, not stored
     follow_ups: list[object] = field(default_factory=list)  # reports to the bus itself
+    tallies: list[tuple[Tally, tuple[str, ...]]] = field(default_factory=list)
     rings_at: datetime | None = None  # the clock must ring then, too
     wants_clock: bool = False  # something may have become due
 
@@ -151,22 +167,35 @@ class Context:
             self.outgoing.append(self.unit.add_state(path, payload, self.now, is_first=is_first))
 
     def save_account(self, account: Account, event: EventType | None = None, **data: Any) -> None:
-        """Store a changed account, its retained state and its event."""
+        """Store a changed account, its retained state, its alert where that changes, and its event."""
+        before = self.unit.account(account.name)
         self.unit.save_account(account)
         self.publish_account(account)
+        if (before is not None and before.login is Login.NEEDS_LOGIN) or account.login is Login.NEEDS_LOGIN:
+            self.publish_alert(account)
         if event is not None:
             told = {"account": account.name, "login": account.login.value, "enabled": account.enabled}
             self.emit(event, f"account/{account.name}", told | data)
 
     def publish_account(self, account: Account) -> None:
-        """Publish an account's retained state."""
-        self.publish_state(f"account/{account.name}", self.view_account(account))
+        """Publish an account's retained state; none of one that is unlinked."""
+        is_linked = account.login is not Login.UNLINKED
+        self.publish_state(f"account/{account.name}", self.view_account(account) if is_linked else None)
+
+    def publish_alert(self, account: Account) -> None:
+        """Raise or clear the alert of an account that needs a login (mqtt.md section 7.1: empty = solved)."""
+        alert = needs_login_alert(account) if account.login is Login.NEEDS_LOGIN else None
+        self.publish_state(f"alert/needs_login_{account.name}", alert)
 
     def view_account(self, account: Account) -> dict[str, Any]:
         """Return an account as everybody may see it, with the login state of its browser profile."""
         seen = [found for found in self.unit.sightings().values() if found.account == account.name]
         newest = max(seen, key=lambda found: found.seen_at, default=None)
         return account_view(account, self.now, newest)
+
+    def count(self, what: Tally, *labels: str) -> None:
+        """Count this once it is committed."""
+        self.tallies.append((what, labels))
 
     def start(self, work: Work) -> None:
         """Start work after the commit."""
@@ -205,13 +234,25 @@ class Context:
         return self.request is None or may_touch(owner, self.request.actor)
 
     def require_account(self, name: str) -> Account:
-        """Return the account. Raises Rejected(no_such_account)."""
-        account = self.unit.account(AccountName(name))
-        if account is None:
-            known = ", ".join(found.name for found in self.unit.accounts()[:10]) or "none is linked yet"
+        """Return the account, which is linked. Raises Rejected(no_such_account)."""
+        account = self.find_account(name)
+        if account.login is Login.UNLINKED:
             raise Rejected(
                 Code.NO_SUCH_ACCOUNT,
-                f"there is no account {name!r} (known: {known}); link it with `tokd account import {name}`",
+                f"account {name} was unlinked; link it again with `tokd account link {name}`",
+                field="args.account",
+            )
+        return account
+
+    def find_account(self, name: str) -> Account:
+        """Return the account, linked or not any more. Raises Rejected(no_such_account)."""
+        account = self.unit.account(AccountName(name))
+        if account is None:
+            linked = (found.name for found in self.unit.accounts() if found.login is not Login.UNLINKED)
+            known = ", ".join(sorted(linked)[:10]) or "none is linked yet"
+            raise Rejected(
+                Code.NO_SUCH_ACCOUNT,
+                f"there is no account {name!r} (known: {known}); link it with `tokd account link {name}`",
                 field="args.account",
             )
         return account

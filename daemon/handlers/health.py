@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from daemon.domain.account import Login
 from daemon.domain.commands import Health
 from daemon.domain.times import iso
 from daemon.handlers.context import Context
@@ -16,7 +17,7 @@ def daemon_view(context: Context) -> dict[str, Any]:
     """Return the daemon's state as it stands in `state/daemon` and in the health answer."""
     parts = context.rules.health()
     counts = context.unit.count_posts()
-    accounts = [account.name for account in context.unit.accounts() if account.login.value != "ok"]
+    accounts = [account.name for account in context.unit.accounts() if account.login is Login.NEEDS_LOGIN]
     degraded = [name for name, part in parts.items() if not part.get("ok", True)]
     degraded += [f"account {name} needs a login" for name in accounts]
     if context.is_paused():

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from daemon.domain.account import Login
 from daemon.domain.commands import SchedulePost
 from daemon.domain.errors import Code, Rejected
 from daemon.domain.ids import PostId
@@ -38,10 +39,13 @@ def handle(command: PostTask, context: Context) -> dict[str, Any] | Accepted:
     return result if isinstance(result, Accepted) else _told(task, result, context)
 
 
-def finish(command: PostTask, facts: MediaFacts, context: Context, *, dry_run: bool) -> dict[str, Any]:
+def finish(
+    command: PostTask, facts: MediaFacts, context: Context, *, dry_run: bool, url: str | None = None
+) -> dict[str, Any]:
     """Order the post now that its video has been checked: meanwhile another order may have posted the task."""
     task = _require_postable(command, context)
-    if task.output.video_path != facts.name:
+    checked = (None, url) if url is not None else (facts.name, task.output.video_url)
+    if (task.output.video_path, task.output.video_url) != checked:
         raise Rejected(
             Code.MEDIA_REJECTED,
             f"task {task.id} has got another video while this one was being checked; order it again",
@@ -98,13 +102,13 @@ def _order(command: PostTask, task: Task, context: Context) -> SchedulePost:
 
 
 def _only_account(context: Context) -> str:
-    names = [account.name for account in context.unit.accounts()]
+    names = [found.name for found in context.unit.accounts() if found.login is not Login.UNLINKED]
     if len(names) == 1:
         return names[0]
     if not names:
         raise Rejected(
             Code.NO_SUCH_ACCOUNT,
-            "no account is linked yet; link one with `tokd account import`",
+            "no account is linked yet; link one with `tokd account link NAME`",
             field="args.account",
         )
     raise Rejected(

@@ -7,7 +7,7 @@ from daemon.domain.commands import ReschedulePost
 from daemon.domain.errors import Code, Rejected
 from daemon.domain.events import EventType
 from daemon.domain.post import MOVES, Post, Trigger, advance
-from daemon.domain.times import iso, parse_future, zone_of
+from daemon.domain.times import NO_ZONE, iso, parse_future, zone_of
 from daemon.domain.views import local_time
 from daemon.handlers.context import Context
 
@@ -18,7 +18,9 @@ def handle(command: ReschedulePost, context: Context) -> dict[str, Any]:
     if command.zone is not None:
         zone_of(command.zone)
     grace = timedelta(seconds=context.policy.past_grace_s)
-    due_at = parse_future(command.at, command.zone or post.zone, context.now, grace)
+    # Where nobody has named a zone, a time without an offset is refused, as at the first time: it would be a guess.
+    zone = command.zone or (post.zone if post.zone != NO_ZONE else None)
+    due_at = parse_future(command.at, zone, context.now, grace)
     refuse_unless_possible(post, Trigger.SCHEDULE, "moved")
     late = (
         {"late_rule": command.if_late.policy, "late_after_s": command.if_late.after_s}

@@ -12,9 +12,9 @@ from daemon.domain.ids import AccountName, TaskId
 from daemon.domain.media import MediaFacts, compare_with_limits
 from daemon.domain.platform import PostOrder
 from daemon.domain.post import Consent, Description, LateRule, Mode, Post, Source, State
-from daemon.domain.times import iso, parse_future, zone_of
+from daemon.domain.times import NO_ZONE, iso, parse_future, zone_of
 from daemon.domain.views import local_time
-from daemon.domain.work import InspectMedia
+from daemon.domain.work import FetchMedia, InspectMedia
 from daemon.handlers.context import Accepted, Context
 from daemon.ports import PlatformUploader
 
@@ -45,15 +45,21 @@ def schedule(command: SchedulePost, context: Context, task: TaskId | None) -> di
     """Do so for a caller whose order this is, or for a task whose video it is."""
     order = _check(command, context, task)
     dry_run = context.request.dry_run if context.request else False
+    if command.url is not None and context.rules.media.is_fetched(command.url, "args.url"):
+        return Accepted(FetchMedia(_row(context), command.url))
     if command.media is None:
-        _check_addresses(command, context)
+        _check_photos(command, context)
         return _write_down(order, None, context, dry_run=dry_run)
     facts = context.rules.media.recall(command.media)
     if facts is None:
-        if context.row is None:
-            raise Rejected(Code.INTERNAL, "a schedule command must be stored before its file is checked")
-        return Accepted(InspectMedia(context.row, command.media, order.platform.name))
+        return Accepted(InspectMedia(_row(context), command.media, order.platform.name))
     return _write_down(order, facts, context, dry_run=dry_run)
+
+
+def _row(context: Context) -> int:
+    if context.row is None:
+        raise Rejected(Code.INTERNAL, "a schedule command must be stored before its file is checked")
+    return context.row
 
 
 def finish(
@@ -79,7 +85,8 @@ def _check(command: SchedulePost, context: Context, task: TaskId | None) -> _Ord
     if scope not in account.scopes:
         raise Rejected(
             Code.FORBIDDEN,
-            f"account {account.name} was linked without {scope}, which {command.mode} posts need; link it again",
+            f"account {account.name} was linked without {scope}, which {command.mode} posts need; link it again "
+            f"with `tokd account link {account.name}`, and tick it",
             field="args.mode",
         )
     return _Order(command, account, platform, description, due_at, task)
@@ -126,9 +133,7 @@ def _description(command: SchedulePost) -> Description:
     )
 
 
-def _check_addresses(command: SchedulePost, context: Context) -> None:
-    if command.url is not None:
-        context.rules.media.check_url(command.url, "args.url")
+def _check_photos(command: SchedulePost, context: Context) -> None:
     for place, photo in enumerate(command.photos or ()):
         context.rules.media.check_url(photo, f"args.photos.{place}")
     if command.photos is not None and command.photo_cover >= len(command.photos):
@@ -182,8 +187,8 @@ def _post(order: _Order, facts: MediaFacts | None, context: Context) -> Post:
         mode=command.mode,
         kind=command.kind,
         source=Source.FILE if facts is not None else Source.URL,
-        media=(command.media,)
-        if command.media
+        media=(facts.name,)
+        if facts is not None
         else (command.url,)
         if command.url
         else (command.photos or ()),
@@ -196,7 +201,7 @@ def _post(order: _Order, facts: MediaFacts | None, context: Context) -> Post:
             through=f"{request.transport if request else stored.transport if stored else ''} {verb}",
         ),
         due_at=order.due_at,
-        zone=command.zone or "UTC",
+        zone=command.zone or NO_ZONE,
         late_rule=late.policy if late else context.policy.late_rule,
         late_after_s=late.after_s if late else context.policy.late_after_s,
         state=State.SCHEDULED if order.due_at else State.DRAFT,

@@ -6,11 +6,13 @@ from datetime import timedelta
 from daemon.domain.account import Login
 from daemon.domain.ids import PostId
 from daemon.domain.reports import RetainedSetDue, SweepDue
-from daemon.domain.work import RefreshAccount, SweepSessions
+from daemon.domain.work import RefreshAccount, SweepMedia, SweepSessions
 from daemon.handlers.context import Context
+from daemon.handlers.hint_received import KEEP
 from daemon.handlers.retained_set_due import REST_FLAG
 
 PAGE = 200
+KEEP_LINKS_S = 86400  # so that a late answer is told why
 
 
 def handle(report: SweepDue, context: Context) -> None:  # noqa: ARG001 - it says nothing more
@@ -21,7 +23,10 @@ def handle(report: SweepDue, context: Context) -> None:  # noqa: ARG001 - it say
     context.unit.drop_outbox(old)
     context.unit.drop_sessions(old)
     context.unit.drop_tokens(old)
+    context.unit.drop_hints(now - KEEP)
+    context.unit.drop_links(now - timedelta(seconds=KEEP_LINKS_S))
     context.start(SweepSessions())
+    context.start(SweepMedia())
     context.unit.drop_calls(now - timedelta(hours=1))
     for post in context.unit.finished_retained(now - timedelta(seconds=policy.state_keep_s), PAGE):
         context.unit.save_post(replace(post, retained=False, version=post.version + 1))

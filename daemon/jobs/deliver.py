@@ -8,8 +8,9 @@ from datetime import datetime, timedelta
 
 from daemon import failpoints
 from daemon.domain.errors import Fault, PlatformError, Problem, Rejected, StaleAttempt, UploadUrlDead
+from daemon.domain.figures import Tally
 from daemon.domain.media import compare_with_limits
-from daemon.domain.platform import InitRequest, Plan, PostOrder, Verdict
+from daemon.domain.platform import InitAnswer, InitRequest, Plan, PostOrder, Verdict
 from daemon.domain.post import Mode, Post, Source
 from daemon.domain.reports import (
     AttemptFailed,
@@ -123,7 +124,7 @@ class Delivery:
             return None
         failpoints.hit("init.before_call")
         answer = self._tools.tokens.call(
-            self._platform, post.account, lambda token: self._platform.init(token, request)
+            self._platform, post.account, lambda token: self._call_init(token, request)
         )
         failpoints.hit("init.after_call")
         sealed = None
@@ -147,6 +148,16 @@ class Delivery:
             mime_type=post.facts.mime_type,
             file=file,
         )
+
+    def _call_init(self, token: str, request: InitRequest) -> InitAnswer:
+        figures = self._tools.figures
+        try:
+            answer = self._platform.init(token, request)
+        except PlatformError as error:
+            figures.count(Tally.INIT_CALLS, error.fault.value)
+            raise
+        figures.count(Tally.INIT_CALLS, "ok")
+        return answer
 
     def _status(self, post: Post) -> RemoteStatus:
         return RemoteStatus(

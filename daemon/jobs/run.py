@@ -5,25 +5,32 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from daemon.domain.errors import Code, Fault, PlatformError, Rejected, StaleAttempt
-from daemon.domain.ids import AccountName
-from daemon.domain.post import Mode, Post
-from daemon.domain.reports import Answered, CreatorRead, MediaInspected, WithdrawalAnswered, WorkDied
+from daemon.domain.post import Post
+from daemon.domain.reports import Answered, MediaInspected, WithdrawalAnswered, WorkDied
 from daemon.domain.work import (
     AskSession,
     Browse,
     Deliver,
     EndSession,
+    ExchangeCode,
+    FetchMedia,
     Follow,
+    GiveBack,
+    InspectAccount,
     InspectMedia,
     ProlongSession,
     RefreshAccount,
     SurveyProfiles,
+    SweepMedia,
     SweepSessions,
+    UnlinkTokens,
     Withdraw,
     Work,
 )  # fmt: skip
 from daemon.jobs.deliver import Delivery
+from daemon.jobs.fetch import FetchJobs
 from daemon.jobs.follow import follow
+from daemon.jobs.linking import AccountJobs
 from daemon.jobs.sessions import SessionJobs
 from daemon.jobs.tools import Stopped, Tools
 from daemon.ports import PlatformUploader
@@ -38,6 +45,7 @@ class Jobs:
     tools: Tools
     platforms: Mapping[str, PlatformUploader]
     sessions: SessionJobs
+    fetches: FetchJobs | None = None  # None: there is no media root to keep files in
 
     def run(self, work: Work) -> None:
         """Do the work and report. An error that is nobody's decision is logged, and a delivery is recovered."""
@@ -48,12 +56,12 @@ class Jobs:
                 case Follow():
                     post = self._post(work.post)
                     follow(work, self.tools, self._platform_of(post), post)
-                case InspectMedia():
-                    self._inspect(work)
+                case InspectMedia() | FetchMedia() | SweepMedia():
+                    self._take_in(work)
                 case Withdraw():
                     self._withdraw(work)
-                case RefreshAccount():
-                    self._refresh(work)
+                case RefreshAccount() | ExchangeCode() | GiveBack() | UnlinkTokens() | InspectAccount():
+                    self._accounts.run(work)
                 case _:
                     self._serve_session(work)
         except (StaleAttempt, Stopped):
@@ -61,6 +69,16 @@ class Jobs:
         except Exception as error:
             LOG.exception("work %s failed", work)
             self._report_death(work, error)
+
+    def _take_in(self, work: InspectMedia | FetchMedia | SweepMedia) -> None:
+        match work:
+            case InspectMedia():
+                self._inspect(work)
+            case FetchMedia():
+                self._fetch(work)
+            case SweepMedia():
+                if self.fetches is not None:
+                    self.fetches.sweep()
 
     def _serve_session(self, work: Work) -> None:
         match work:
@@ -82,7 +100,7 @@ class Jobs:
         match work:
             case Deliver():
                 self.tools.bus.tell(WorkDied(work.post, work.fence, repr(error)))
-            case InspectMedia():
+            case InspectMedia() | FetchMedia():
                 refusal = Rejected(
                     Code.INTERNAL, "tokd failed on this file; its log says more", retryable=True
                 )
@@ -95,11 +113,17 @@ class Jobs:
                     self.tools.bus.tell(
                         Answered(work.request, {"status": "failed", "error": refusal.as_dict()})
                     )
+            case ExchangeCode() | UnlinkTokens() | InspectAccount():
+                self._accounts.report_death(work)
             case Withdraw():
                 fault = PlatformError(
                     Fault.UNKNOWN_OUTCOME, "internal", "tokd failed on this; its log says more"
                 )
                 self.tools.bus.tell(WithdrawalAnswered(work.command, work.post, fault))
+
+    @property
+    def _accounts(self) -> AccountJobs:
+        return AccountJobs(tools=self.tools, platforms=self.platforms)
 
     def _post(self, post_id: str) -> Post:
         post: Post | None = self.tools.bus.read(lambda unit: unit.post(post_id))  # type: ignore[arg-type]
@@ -121,6 +145,15 @@ class Jobs:
             return  # a check cut short by the stop is no verdict; the next start checks again
         self.tools.ask_surely(MediaInspected(work.command, facts, refusal))
 
+    def _fetch(self, work: FetchMedia) -> None:
+        if self.fetches is not None:
+            self.fetches.fetch(work)
+            return
+        refusal = Rejected(
+            Code.NOT_CONFIGURED, "there is no folder to fetch into; set media.roots", field="args.url"
+        )
+        self.tools.ask_surely(MediaInspected(work.command, None, refusal, work.url))
+
     def _withdraw(self, work: Withdraw) -> None:
         post = self._post(work.post)
         platform, publish_id = self._platform_of(post), post.publish_id or ""
@@ -130,19 +163,3 @@ class Jobs:
         except PlatformError as error:
             fault = error
         self.tools.ask_surely(WithdrawalAnswered(work.command, work.post, fault))
-
-    def _refresh(self, work: RefreshAccount) -> None:
-        name: AccountName = work.account
-        account = self.tools.bus.read(lambda unit: unit.account(name))
-        if account is None:
-            return
-        platform = self.platforms[account.platform]
-        if not platform.is_configured():
-            return
-        try:
-            self.tools.tokens.refresh_ahead(platform, name)
-            if platform.scope_for(Mode.DIRECT) not in account.scopes:
-                return
-            self.tools.bus.ask(CreatorRead(name, self.tools.tokens.call(platform, name, platform.creator)))
-        except PlatformError as error:
-            LOG.warning("account %s could not be read: %s", name, error)

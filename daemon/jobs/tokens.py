@@ -64,7 +64,7 @@ class TokenDesk:
 
     def _account(self, name: AccountName) -> Account:
         account: Account | None = self._bus.read(lambda unit: unit.account(name))
-        if account is None or account.login is Login.NEEDS_LOGIN:
+        if account is None or account.login is not Login.OK:
             raise PlatformError(Fault.AUTH, "needs_login", f"account {name} must be linked again")
         return account
 
@@ -81,7 +81,7 @@ class TokenDesk:
                 )
                 if turn.may_refresh and turn.account is not None:
                     return self._refresh_now(platform, turn.account)
-                if turn.account is None or turn.account.login is Login.NEEDS_LOGIN:
+                if turn.account is None or turn.account.login is not Login.OK:
                     raise PlatformError(
                         Fault.AUTH, "needs_login", f"account {known.name} must be linked again"
                     )
@@ -99,7 +99,8 @@ class TokenDesk:
         except PlatformError as error:
             is_final = error.fault in {Fault.AUTH, Fault.CONTENT, Fault.SCOPE}
             detail = (
-                f"the tokens could not be renewed ({error.code}: {error.message}); link the account again"
+                f"the tokens could not be renewed ({error.code}: {error.message}); link the account again with "
+                f"`tokd account link {account.name}`"
             )
             self._bus.ask(RefreshFailed(account.name, account.token_version, is_final, detail))
             if is_final:

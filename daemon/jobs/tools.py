@@ -1,10 +1,11 @@
 """What every job works with, and how it stops."""
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from daemon.domain.errors import Fault, PlatformError, StaleAttempt, StorageFull
+from daemon.domain.figures import Figures
 from daemon.domain.ids import AccountName, PostId
 from daemon.domain.platform import StatusAnswer
 from daemon.domain.policy import Policy
@@ -33,6 +34,7 @@ class Tools:
     tokens: TokenDesk
     policy: Policy
     stopping: threading.Event
+    figures: Figures = field(default_factory=Figures)
 
     def ask_surely(self, report: object) -> Any:
         """Report what cannot be had a second time, and go on trying while the disk is full. Raises Stopped."""

@@ -5,7 +5,8 @@ from datetime import datetime
 
 from daemon import failpoints
 from daemon.domain.errors import Fault, PlatformError, UploadUrlDead
-from daemon.domain.platform import Plan, StatusAnswer, Verdict
+from daemon.domain.figures import Tally
+from daemon.domain.platform import ChunkAnswer, Plan, StatusAnswer, Verdict
 from daemon.domain.reports import ChunkStored, CommitIntended, UploadFinished
 from daemon.jobs.tools import PASSING, RemoteStatus, Tools, doubt
 from daemon.ports import OpenMedia, PlatformUploader
@@ -60,13 +61,7 @@ class Upload:
             self._check_unchanged()
             failpoints.hit("upload.before_chunk")
             try:
-                self.platform.send_chunk(
-                    self.url,
-                    self.file.window(*self.plan.span(index)),
-                    self.plan,
-                    index,
-                    self.mime_type,
-                )
+                self._put(index)
             except UploadUrlDead:
                 raise
             except PlatformError as error:
@@ -79,6 +74,13 @@ class Upload:
                 break
         failpoints.hit("upload.after_chunk")
         self._tell_progress(self.plan.span(index)[1] + 1)
+
+    def _put(self, index: int) -> ChunkAnswer:
+        first, last = self.plan.span(index)
+        window = self.file.window(first, last)
+        answer = self.platform.send_chunk(self.url, window, self.plan, index, self.mime_type)
+        self.tools.figures.count(Tally.UPLOAD_BYTES, by=last - first + 1)
+        return answer
 
     def _stored_after(self, index: int) -> bool:
         """Tell whether the host has chunk `index` although its answer was lost."""
@@ -119,13 +121,7 @@ class Upload:
             self.tools.bus.ask(CommitIntended(self.status.post, self.status.fence))
             failpoints.hit("commit.before_call")
             try:
-                answer = self.platform.send_chunk(
-                    self.url,
-                    self.file.window(*self.plan.span(index)),
-                    self.plan,
-                    index,
-                    self.mime_type,
-                )
+                answer = self._put(index)
                 is_complete, error = answer.is_complete, _incomplete()
             except PlatformError as fault:
                 is_complete, error = False, fault

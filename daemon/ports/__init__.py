@@ -1,7 +1,9 @@
 """What the core needs of the world. Each Protocol says what is promised and which of our errors are raised."""
 
 from daemon.ports.access import Gate
+from daemon.ports.hints import HintReader
 from daemon.ports.ledger import Outgoing, Publisher, Store, StoredCommand, Unit
+from daemon.ports.media import MediaFetcher, MediaStore, OpenUpload
 from daemon.ports.platforms import MediaProbe, OpenMedia, PlatformUploader, Vault
 from daemon.ports.runtime import Bus, Clock, Ids, Supervisor, Timer
 from daemon.ports.sessions import Browser, OpenBrowser, Pictures, Profiles
@@ -11,10 +13,14 @@ __all__ = [
     "Bus",
     "Clock",
     "Gate",
+    "HintReader",
     "Ids",
+    "MediaFetcher",
     "MediaProbe",
+    "MediaStore",
     "OpenBrowser",
     "OpenMedia",
+    "OpenUpload",
     "Outgoing",
     "Pictures",
     "PlatformUploader",

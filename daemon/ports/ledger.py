@@ -8,8 +8,10 @@ from typing import Any, Protocol
 
 from daemon.domain.access import Token
 from daemon.domain.account import Account
+from daemon.domain.audit import Entry, Tail
 from daemon.domain.events import Event
 from daemon.domain.ids import AccountName, Actor, PostId, ProfileName, SessionId, TaskId
+from daemon.domain.linking import PendingLink
 from daemon.domain.platform import (
     Endpoint,
 )  # fmt: skip
@@ -83,14 +85,32 @@ class Unit(Protocol):
     def open_commands(self) -> list[StoredCommand]:
         """Return the commands of this node that have no final reply."""
 
+    def count_open_commands(self) -> int:
+        """Return how many commands of this node have no final reply."""
+
     def drop_commands(self, before: datetime) -> int:
         """Forget finished commands received before `before`; return how many."""
+
+    def add_audit(self, entry: Entry) -> None:
+        """Add an entry to this node's audit trail; its number and digest follow from the one before it."""
+
+    def audit(self, after: int, limit: int, actor: str | None, verb: str | None) -> list[Entry]:
+        """Return entries of this node after a number, oldest first."""
+
+    def audit_last(self, limit: int, actor: str | None, verb: str | None) -> list[Entry]:
+        """Return the newest entries of this node, oldest first."""
+
+    def audit_tail(self) -> Tail:
+        """Return the number and digest of this node's newest entry."""
 
     def post(self, post_id: PostId) -> Post | None:
         """Return one post."""
 
     def posts_named(self, post_ids: Sequence[PostId]) -> dict[PostId, Post]:
         """Return those of these posts that exist."""
+
+    def posts_sent_as(self, publish_id: str) -> list[Post]:
+        """Return the posts whose latest attempt the platform knows by this id."""
 
     def posts(
         self, state: State | None, account: AccountName | None, cursor: str | None, limit: int
@@ -128,6 +148,9 @@ class Unit(Protocol):
     def in_hand(self, now: datetime | None) -> list[Post]:
         """Return posts in hand whose lease ended before `now` (None: all that this node has claimed)."""
 
+    def busy_with(self, account: AccountName) -> list[PostId]:
+        """Return the account's posts that are being sent, on whichever node, or that the platform still works on."""
+
     def held(self, now: datetime, reasons: tuple[str, ...], account: AccountName | None) -> list[Post]:
         """Return held posts with one of these reasons whose hold time (if any) is over."""
 
@@ -143,8 +166,17 @@ class Unit(Protocol):
     def count_posts(self) -> dict[str, int]:
         """Return how many posts stand in each state."""
 
+    def oldest_due(self, now: datetime) -> datetime | None:
+        """Return since when the oldest post has waited that is due and has not begun."""
+
+    def last_successes(self) -> dict[AccountName, datetime]:
+        """Return when each account has last got a post out. Reads every post that did."""
+
     def duplicates(self, account: AccountName, sha256: str, since: datetime) -> list[PostId]:
         """Return posts of this account with the same file that are open or have been published since."""
+
+    def files_used(self, sha256s: Sequence[str], since: datetime) -> set[str]:
+        """Return those of these contents that a post names which is open or has ended since."""
 
     def attempt(self, post_id: PostId, number: int) -> Attempt | None:
         """Return one attempt."""
@@ -163,6 +195,24 @@ class Unit(Protocol):
 
     def save_account(self, account: Account) -> None:
         """Store a new or changed account. Raises StaleAttempt where its tokens are newer than these."""
+
+    def link(self, account: AccountName) -> PendingLink | None:
+        """Return the latest link of an account, used or not."""
+
+    def link_of(self, state_hash: str) -> PendingLink | None:
+        """Return the link with this hash of its state."""
+
+    def save_link(self, link: PendingLink) -> None:
+        """Store a link in place of the account's one before."""
+
+    def use_link(self, state_hash: str, now: datetime) -> bool:
+        """Mark a link as used; return False where it is used or gone already, on whichever node."""
+
+    def drop_link(self, account: AccountName) -> None:
+        """Forget an account's link."""
+
+    def drop_links(self, before: datetime) -> None:
+        """Forget links that had expired before `before`."""
 
     def task(self, task_id: TaskId, *, lock: bool = False) -> Task | None:
         """Return one task; `lock` keeps other nodes from changing it until this transaction ends."""
@@ -228,6 +278,12 @@ class Unit(Protocol):
     def drop_calls(self, before: datetime) -> None:
         """Forget calls that no window can reach any more."""
 
+    def add_hint(self, key: str, now: datetime) -> bool:
+        """Remember a hint; return False where any node has had it before."""
+
+    def drop_hints(self, before: datetime) -> None:
+        """Forget hints that came before `before`."""
+
     def flag(self, name: str) -> str | None:
         """Return a flag of this node."""
 
@@ -252,6 +308,9 @@ class Unit(Protocol):
 
     def count_unsent(self) -> int:
         """Return how many rows wait."""
+
+    def oldest_unsent(self) -> datetime | None:
+        """Return when the first of the waiting rows was written."""
 
     def events_after(self, sequence: int, limit: int) -> list[dict[str, Any]]:
         """Return this node's events after the number, as CloudEvents."""

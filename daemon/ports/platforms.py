@@ -1,5 +1,6 @@
 """What the core needs to post: the platform, the media files, the secrets at rest."""
 
+from collections.abc import Sequence
 from typing import BinaryIO, Protocol
 
 from daemon.domain.account import Creator, Tokens
@@ -65,6 +66,12 @@ class MediaProbe(Protocol):
         shutting_down where the daemon stops meanwhile.
         """
 
+    def is_fetched(self, url: str, field: str) -> bool:
+        """Tell whether tokd fetches the video at this address itself; False: the platform may be pointed at it.
+
+        Raises Rejected(media_rejected) where it may be neither.
+        """
+
     def check_url(self, url: str, field: str) -> None:
         """Raise Rejected(media_rejected) unless the platform may be pointed at this address."""
 
@@ -117,6 +124,22 @@ class PlatformUploader(Protocol):
 
     def cancel(self, access_token: str, publish_id: str) -> None:
         """Ask to stop a post that the platform is still fetching."""
+
+    @property
+    def client_key(self) -> str:
+        """Return the app's public name; empty where there is none."""
+
+    def authorize_url(
+        self, state: str, scopes: Sequence[str], redirect_uri: str, verifier: str | None = None,
+        *, always_asks: bool = False,
+    ) -> str:  # fmt: skip
+        """Return the page on which a person agrees; a verifier makes it the desktop flow. Pure.
+
+        `always_asks` (web flow only) shows it to who has agreed before, too.
+        """
+
+    def why_not_agreed(self, error: str) -> str:
+        """Return what an error means that the person came back with instead of a code, and what to do. Pure."""
 
     def exchange(self, code: str, redirect_uri: str, verifier: str | None) -> Tokens:
         """Turn an authorisation code into tokens."""

@@ -1,6 +1,7 @@
 """What the core needs of the process it runs in: time, names, the alarm clock, its own bus."""
 
 from collections.abc import Callable
+from concurrent.futures import Future
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -71,6 +72,12 @@ class Bus(Protocol):
 
     def ask(self, report: object) -> Any:
         """Queue a report, wait for its commit, return its handler's answer or raise what it raised."""
+
+    def promise(self, report: object) -> "Future[Any]":
+        """Queue a report; the future has its handler's answer after the commit, or what it raised. Never blocks.
+
+        It cannot be cancelled, and it stays open where the bus ends first: wait with a limit.
+        """
 
     def read(self, query: Callable[[Unit], Any]) -> Any:
         """Run a query in the bus thread and return its result."""

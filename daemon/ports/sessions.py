@@ -78,7 +78,7 @@ class Browser(Protocol):
         """
 
     def open(self, order: SessionOrder, place: Workplace) -> OpenBrowser:
-        """Start the worker process; all else is told in its news. Raises Rejected(browser_failed)."""
+        """Start the worker process; all else is told in its news. Raises Rejected: session_timeout, browser_failed."""
 
     def end(self, place: Workplace) -> None:
         """Kill every process that carries exactly this user-data-dir, and the drivers of this session; wait.

@@ -1,6 +1,6 @@
 """`make bench`: every measurement, one after the other, on an otherwise quiet machine."""
 
-from tests.bench import clone, idle, punctuality, roundtrip, sessions, upload
+from tests.bench import clone, http, idle, media, punctuality, roundtrip, sessions, upload
 
-for part in (roundtrip, punctuality, upload, clone, sessions, idle):
+for part in (roundtrip, http, punctuality, upload, media, clone, sessions, idle):
     part.main()

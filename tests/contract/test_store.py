@@ -443,6 +443,29 @@ def test_duplicates_are_open_or_recently_published_posts_with_the_same_file(stor
         assert unit.duplicates(ADA, "other", NOW - timedelta(days=1)) == []
 
 
+def test_a_file_is_used_by_posts_that_are_open_or_have_ended_since(store: SqlStore) -> None:
+    facts = a_post().facts
+    assert facts is not None
+
+    def with_file(name: str, sha256: str, **more: Any) -> Post:
+        return a_post(name, facts=replace(facts, sha256=sha256), **more)
+
+    put(
+        store,
+        with_file("p_1", "open"),
+        with_file("p_2", "young", state=State.FAILED, finished_at=NOW),
+        with_file("p_3", "old", state=State.PUBLISHED, finished_at=NOW - timedelta(days=2)),
+        with_file("p_4", "both", state=State.PUBLISHED, finished_at=NOW - timedelta(days=2)),
+        with_file("p_5", "both"),
+        an_address_post("p_6"),
+    )
+
+    with store.transaction() as unit:
+        asked = ["open", "young", "old", "both", "unknown"]
+        assert unit.files_used(asked, NOW - timedelta(days=1)) == {"open", "young", "both"}
+        assert unit.files_used([], NOW) == set()
+
+
 # -- claiming ------------------------------------------------------------------------------------------------
 
 

@@ -16,7 +16,9 @@ from tests.waiting import wait_until
 
 TWO_CHUNKS = 12_000_000
 TOKEN_POINTS = tuple(name for name in failpoints.NAMES if name.startswith("token."))
-FILE_POINTS = tuple(name for name in failpoints.NAMES if name not in TOKEN_POINTS)
+# Linking and unlinking have nothing to do with a post: tests/e2e/test_linking.py ends the process there.
+LINK_POINTS = tuple(name for name in failpoints.NAMES if name.startswith(("link.", "unlink.")))
+FILE_POINTS = tuple(name for name in failpoints.NAMES if name not in TOKEN_POINTS + LINK_POINTS)
 PULL_POINTS = tuple(
     name for name in FILE_POINTS if name.startswith(("claim.", "attempt.", "init.", "status."))
 )

@@ -6,14 +6,17 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.brokers import free_port
 from tests.daemons import ROOT, Daemon, Simulator, make_clip
+from tests.integration.test_http_metrics import NAMES, families
 from tests.waiting import wait_until
 
 
@@ -76,18 +79,22 @@ def test_a_post_goes_out_that_was_ordered_over_http(daemon: Daemon, token: str) 
     )
 
 
-def test_a_browser_that_is_missing_is_a_fault_with_its_own_code(tmp_path: Path) -> None:
-    settings = {"http.port": str(free_port()), "session.browser_path": str(tmp_path / "none")}
-    daemon = Daemon(tmp_path, settings).start()
-    try:
-        status, body = call(
-            daemon, tokd(daemon, "token", "issue", "--user", "ann"), "POST", "/tiktok/session"
-        )
-    finally:
-        daemon.stop()
+def test_the_numbers_of_a_real_daemon_have_every_name_and_are_plausible(daemon: Daemon, token: str) -> None:
+    daemon.wait_state(daemon.schedule()["result"]["post"], "published")
 
-    assert (status, body["status"]) == (500, "error")
-    assert body["error_details"]["code"] in {"NO_BROWSER", "NO_SUCH_PROFILE"}
+    _, text = call(daemon, token, "GET", "/metrics")
+
+    found = {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+    assert families(text) >= NAMES
+    assert found["tokd_upload_bytes_total",] % (daemon.media / "clip.mp4").stat().st_size == 0
+    assert found["tokd_init_calls_total", "ok"] == found["tokd_posts", "published"]
+    assert found["tokd_db_wal_bytes",] > 0
+    assert 0 < found["tokd_db_commit_seconds_sum",] < 60
+    assert found["tokd_last_success_timestamp_seconds", "demo"] == pytest.approx(time.time(), abs=60)
 
 
 def test_the_numbers_tell_the_daemons_own_process(daemon: Daemon, token: str) -> None:

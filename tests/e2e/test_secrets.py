@@ -14,9 +14,10 @@ import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote, urlsplit
 
 import pytest
+import requests
 
 from tests.brokers import Broker, Listener, free_port
 from tests.daemons import Daemon, Simulator, make_clip
@@ -118,6 +119,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     settings = BUSY | SMALL_CHUNKS | {"log.level": "debug", "posts.retry_delays_s": str([0.3] * 20)}
     daemon = Daemon(folder / "tokd", settings).use_simulator(simulator)
     daemon.settings["tiktok.client_secret"] = CLIENT_SECRET
+    daemon.settings["tiktok.authorize_url"] = f"{simulator.url}/v2/auth/authorize/"
+    daemon.settings["tiktok.redirect_uri"] = "http://127.0.0.1:1/tiktok/callback"
     broker.start()
     daemon.use_broker(broker.port, "tokd-main", MQTT_PASSWORD)
     stage = Stage(folder, simulator, daemon, broker)
@@ -154,6 +157,7 @@ def _run_everything(run: Run) -> None:
     _renew_and_lose(run)
     _refuse_connections(run)
     _link_badly(run)
+    _link_in_a_browser(run)
     stage.daemon.kill()
     stage.daemon.start()
 
@@ -287,6 +291,33 @@ def _link_badly(run: Run) -> None:
             caller.wait(lambda before=before: len(caller.messages) > before)
             run.replies += [json.loads(payload) for _, payload in caller.heard()[before:]]
     assert run.call("account/import", good)["status"] == "done"
+
+
+def _link_in_a_browser(run: Run) -> None:
+    """The OAuth round, with states and codes that are found out here, and a server that repeats them."""
+    stage = run.stage
+    stage.add_user("linked")
+    faults: tuple[dict[str, Any], ...] = (
+        {},
+        {"action": "lose_answer"},
+        {"action": "error", "code": "invalid_grant"},
+    )
+    for fault in (*faults, {"action": "error", "code": "server_error"}):
+        begun = stage.daemon.call("account/link", {"account": "linked"})["result"]
+        answer = requests.get(
+            f"{begun['auth_url']}&_simulator_user=linked", allow_redirects=False, timeout=30
+        )
+        query = dict(parse_qsl(urlsplit(answer.headers["Location"]).query))
+        run.secrets.found |= {query["state"], query["code"]}
+        if fault:
+            echo = f"code {query['code']} is unknown"
+            stage.simulator.faults({"endpoint": "exchange", "message": echo} | fault)
+        run.call("account/finish_link", query)
+        run.call("account/finish_link", query)
+        run.call("account/finish_link", query | {"codes": query["code"]})
+        stage.simulator.clear_faults()
+    run.secrets.gather()
+    assert run.call("account/unlink", {"account": "linked"}, id="unlink")["status"] == "done"
 
 
 def _ask_everything(run: Run) -> None:

@@ -63,7 +63,8 @@ class House:
 
     def end(self) -> None:
         """Close what a test has left open."""
-        self.tokd("session", "close", "--all")
+        self.daemon.call("session/close", {"all": True})
+        wait_until(lambda: not self.daemon.call("session/list")["result"]["sessions"], 30, what="no session")
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import islice
 from time import monotonic
@@ -68,6 +69,12 @@ class FakeBus:
 
     def ask(self, report: object) -> Any:
         self.tell(report)
+
+    def promise(self, report: object) -> "Future[Any]":
+        self.tell(report)
+        future: Future[Any] = Future()
+        future.set_result(None)
+        return future
 
     def read(self, query: Callable[[Any], Any]) -> Any:
         with self._changed:

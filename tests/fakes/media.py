@@ -10,6 +10,7 @@ from daemon.domain.errors import Code, Problem, Rejected
 from daemon.domain.media import MediaFacts
 
 ALLOWED = "https://media.example/"
+FETCHED = "https://fetched.example/"
 
 
 def facts_of(name: str, content: bytes) -> MediaFacts:
@@ -83,6 +84,12 @@ class FakeMedia:
         opened = FakeOpenMedia(self, facts.name, self.files[facts.name])
         self.opened.append(opened)
         return opened
+
+    def is_fetched(self, url: str, field: str) -> bool:
+        if url.startswith(FETCHED):
+            return True
+        self.check_url(url, field)
+        return False
 
     def check_url(self, url: str, field: str) -> None:
         if not url.startswith(ALLOWED):

@@ -4,10 +4,11 @@ import hashlib
 import json
 import threading
 from collections import defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, BinaryIO
+from urllib.parse import urlencode
 
 from daemon.domain.account import Creator, Tokens
 from daemon.domain.errors import Fault, PlatformError, Problem
@@ -83,6 +84,10 @@ class FakePlatform:
             Endpoint.STATUS: Rate(30, 60),
         }
         self.configured = True
+        self.key = "key"
+        self.verifiers: dict[str, str | None] = {}  # by state
+        self.granted = ("user.info.basic", "video.publish", "video.upload")
+        self.open_id = "open-ada"
         self.creator_answer = CREATOR
         self.verdict = PUBLISHED  # what a complete upload becomes
         self.script: defaultdict[str, deque[Step]] = defaultdict(deque)
@@ -164,7 +169,23 @@ class FakePlatform:
     def cancel(self, access_token: str, publish_id: str) -> None:
         self._call("cancel", publish_id, lambda: None, access_token)
 
+    @property
+    def client_key(self) -> str:
+        return self.key
+
+    def authorize_url(
+        self, state: str, scopes: Sequence[str], redirect_uri: str, verifier: str | None = None,
+        *, always_asks: bool = False,
+    ) -> str:  # fmt: skip
+        self.verifiers[state] = verifier
+        fields = {"state": state, "scope": ",".join(scopes), "redirect_uri": redirect_uri}
+        return f"https://platform.example/authorize?{urlencode(fields)}" + ("&asks=1" if always_asks else "")
+
+    def why_not_agreed(self, error: str) -> str:
+        return f"meaning of {error}"
+
     def exchange(self, code: str, redirect_uri: str, verifier: str | None) -> Tokens:
+        self.exchanged_with = (redirect_uri, verifier)
         return self._call("exchange", code, self._new_tokens)
 
     def refresh(self, refresh_token: str) -> Tokens:
@@ -241,8 +262,8 @@ class FakePlatform:
         now = self._clock.now()
         return Tokens(
             access=access, refresh=refresh, access_expires_at=now + timedelta(seconds=self.token_seconds),
-            refresh_expires_at=now + timedelta(days=365), open_id="open-ada",
-            scopes=("user.info.basic", "video.publish", "video.upload"),
+            refresh_expires_at=now + timedelta(days=365), open_id=self.open_id,
+            scopes=self.granted,
         )  # fmt: skip
 
 

@@ -356,13 +356,13 @@ class Screen:
 
 
 @contextlib.contextmanager
-def line() -> Iterator[BrowserLine]:
-    """Give the line to a browser of its own, for whatever only looks at pages."""
+def line(*options: str) -> Iterator[BrowserLine]:
+    """Give the line to a browser of its own, for whatever only looks at pages; of two like options the last counts."""
     folder = Path(tempfile.mkdtemp(prefix="tl-"))
     safe = () if os.geteuid() else ("--no-sandbox",)
     process = subprocess.Popen(
         ["chromium", "--headless=new", f"--user-data-dir={folder}", "--remote-debugging-port=0", *safe, "--no-first-run",
-         *LOOPBACK_ONLY, "about:blank"],
+         *LOOPBACK_ONLY, *options, "about:blank"],
         env={"HOME": str(folder), "PATH": os.environ["PATH"], "TMPDIR": str(folder)}, stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from adapters.http import HttpServer, HttpSettings
 from daemon.domain.policy import Policy
+from daemon.ports import HintReader
 from tests.core import POLICY, Core
 
 DEADLINE_S = 15.0
@@ -111,6 +112,8 @@ def staged(
     *,
     policy: Policy = POLICY,
     loops: Callable[[], Mapping[str, float]] | None = None,
+    hints: Callable[[Core], HintReader] | None = None,
+    is_stopping: Callable[[], bool] = bool,
     **settings: Any,
 ) -> Iterator[Stage]:
     """Run a core and a server for it."""
@@ -118,6 +121,7 @@ def staged(
         server = HttpServer(
             HttpSettings(port=0, version="0.0.0", **settings), core.bus, core.clock, core.gate, core.deaths,
             loops=loops or (lambda: {"bus": core.clock.monotonic() - core.bus.last_beat}),
+            is_stopping=is_stopping, hints=hints(core) if hints else None, figures=core.figures,
         )  # fmt: skip
         core.bus.add_publisher(server)
         server.start()

@@ -23,7 +23,7 @@ from adapters.browser.letters import Check, Close, Extend, Letter, Warm
 from adapters.browser.mailbox import Mailbox
 from adapters.browser.nursery import Nursery
 from adapters.browser.processes import interrupt
-from daemon.domain.errors import Rejected
+from daemon.domain.errors import Code, Rejected
 from daemon.domain.session import BrowserEnded, Closing, EndReason, HandedOver
 from tests.integration import browser_stage
 from tests.waiting import wait_until
@@ -223,9 +223,12 @@ def test_a_browser_that_is_closing_is_not_interrupted_a_second_time() -> None:
 
 
 def test_a_browser_that_never_heeds_an_interruption_is_waited_for_no_longer_than_said() -> None:
-    ignoring = "import signal; signal.signal(signal.SIGINT, signal.SIG_DFL); signal.pause()"
-    with subprocess.Popen([sys.executable, "-c", ignoring]) as process:
-        wait_until(lambda: "SigCgt:\t0000000000000000" in Path(f"/proc/{process.pid}/status").read_text())
+    ignoring = (
+        "import signal; signal.signal(signal.SIGINT, signal.SIG_DFL); print(flush=True); signal.pause()"
+    )
+    with subprocess.Popen([sys.executable, "-c", ignoring], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
         pidfd = os.pidfd_open(process.pid)
 
         assert not interrupt(process.pid, pidfd, 0.2)
@@ -249,6 +252,21 @@ def test_a_nursery_that_breaks_says_why(tmp_path: Path, monkeypatch: pytest.Monk
 
     log = tmp_path / "browser" / "nursery.log"
     assert stat.S_IMODE(log.stat().st_mode) == 0o600
+    nursery.stop()
+
+
+def test_a_nursery_that_takes_too_long_is_a_session_that_is_not_open_in_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nurseries, "_START", "import signal; signal.pause()")
+    nursery = Nursery(tmp_path / "browser")
+    with browser_stage.set_stage("") as stage:
+        programs = stage.browsers()._programs
+
+        with pytest.raises(Rejected, match=r"not start within 0.1 s") as caught:
+            nursery.employ(Warm(settings=stage.make_settings(), driver=programs.driver()), (), 0.1)
+
+    assert caught.value.code is Code.SESSION_TIMEOUT
     nursery.stop()
 
 

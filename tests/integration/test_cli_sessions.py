@@ -230,6 +230,7 @@ def test_waiting_for_a_session_that_ended_long_ago_ends_at_once(tokd: Tokd, scri
         (["session", "screenshot", ID], "session/screenshot", {"session": ID}),
         (["session", "screenshot", "--out", "a.jpg"], "session/screenshot", {"inline": True}),
         (["session", "check"], "session/check", {}),
+        (["session", "show", ID], "session/show", {"session": ID}),
         (["profile", "list"], "profiles/list", {}),
         (["profile", "login", "shop", "--for", "1h"], "profiles/login", {"profile": "shop", "timeout_seconds": 3600}),
         (["profile", "promote", ID, "--as", "shop"], "profiles/promote", {"session": ID, "profile": "shop"}),
@@ -249,6 +250,7 @@ def test_a_command_becomes_its_verb(
     [
         pytest.param(["session", "open", "--for", "soon"], id="no span of time"),
         pytest.param(["session", "open", "--for", "-5"], id="less than nothing"),
+        pytest.param(["session", "show"], id="no session"),
         pytest.param(["session", "extend"], id="no time"),
         pytest.param(["session", "extend", ID], id="a session and no time"),
         pytest.param(["session", "extend", ID, "5m", "5m"], id="two times"),
@@ -264,7 +266,7 @@ def test_wrong_usage_is_2_and_sends_nothing(tokd: Tokd, stage: Stage, words: lis
 
 @pytest.mark.parametrize(
     "command", ["session open", "session close", "session list", "session extend", "session screenshot",
-                "session check", "profile list", "profile login", "profile promote"],
+                "session check", "session show", "profile list", "profile login", "profile promote"],
 )  # fmt: skip
 def test_every_command_shows_an_example(tokd: Tokd, command: str) -> None:
     assert f"Example: tokd {command}" in tokd(*command.split(), "--help").stdout
@@ -312,6 +314,16 @@ def test_sessions_are_listed_one_on_a_line_when_nobody_looks(tokd: Tokd, script:
     assert tokd("session", "list").stdout == (
         f"{ID}\ttiktok\tmaster\topen\tlogged in as ada\t{local_time(ENDS_AT)}\t\n"
     )
+
+
+def test_show_prints_every_field_and_the_login_with_its_evidence(tokd: Tokd, script: Script) -> None:
+    script.on("session/show", done(**VIEW))
+
+    lines = [line.split(maxsplit=1) for line in tokd("session", "show", ID).stdout.splitlines()]
+
+    assert ["session", ID] in lines
+    assert ["state", "open"] in lines
+    assert ["login", f"logged in as ada ({EVIDENCE[0]}), 0.9 s"] in lines
 
 
 def test_extend_prints_the_new_end(tokd: Tokd, script: Script) -> None:

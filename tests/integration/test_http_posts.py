@@ -191,7 +191,10 @@ def test_a_post_that_cannot_be_is_refused(stage: Stage, more: dict[str, Any], st
 
 
 def test_a_refused_field_is_named_as_it_was_sent(stage: Stage) -> None:
-    assert schedule(stage, cover_ms=-1).body["error"]["field"] == "cover_ms"
+    error = schedule(stage, cover_ms=-1).body["error"]
+
+    assert error["field"] == "cover_ms"
+    assert error["message"].startswith("cover_ms: ")
 
 
 @pytest.mark.parametrize(

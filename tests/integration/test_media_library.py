@@ -1,5 +1,6 @@
 """The media library against real files: what it reads from them, and how it refuses what must not be posted."""
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Self
 
 import psutil
 import pytest
@@ -17,6 +19,7 @@ import requests
 from requests.utils import rewind_body
 
 from adapters.media import MediaLibrary
+from adapters.media.names import open_media
 from adapters.media.outline import read_outline
 from adapters.media.probe_child import rates
 from adapters.scheduler import SystemClock
@@ -833,3 +836,81 @@ def test_a_scheduled_file_that_is_gone_is_reported_missing(shelf: Shelf) -> None
         library.open(facts)
 
     assert caught.value.code is Code.MEDIA_MISSING
+
+
+# -- swapping under our eyes (S10) ---------------------------------------------------------------------------
+
+
+class Swapper:
+    """Swaps what a name stands for, as fast as it can, until it is left; counts how often.
+
+    Now and then the first of the contents may stay for a moment, or no file would live long enough to be taken.
+    """
+
+    def __init__(self, shelf: Shelf, *contents: Callable[[Path], object]) -> None:
+        self._path = shelf.root / "clip.mp4"
+        self._spare = shelf.root / "spare"
+        self._contents = contents
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self.count = 0
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._over.is_set():
+            for make in self._contents:
+                make(self._spare)
+                self._spare.replace(self._path)
+                self.count += 1
+                if self.count % 80 == 1:
+                    self._over.wait(0.06)
+
+
+def test_a_name_that_is_swapped_a_thousand_times_never_opens_a_file_outside(shelf: Shelf) -> None:
+    secret = shelf.outside / "secret"
+    secret.write_bytes(b"secret")
+    found: set[bytes] = set()
+    with Swapper(
+        shelf,
+        lambda path: path.write_bytes(b"inside"),
+        lambda path: path.symlink_to(secret),
+        lambda path: path.hardlink_to(secret),
+        lambda path: os.mkfifo(path),
+    ) as swapper:
+        tries = 0
+        while swapper.count < 1000 or tries < 100:
+            tries += 1
+            with contextlib.suppress(Rejected):
+                opened = open_media((str(shelf.root),), "clip.mp4", allow_hard_links=False)
+                found.add(os.pread(opened.fd, 100, 0))
+                os.close(opened.fd)
+
+    assert found <= {b"inside"}
+
+
+def test_a_swapped_file_is_never_sent(shelf: Shelf) -> None:
+    good, other = b"the file that was scheduled", b"another file of equal size!"
+    facts = MediaFacts(
+        name="clip.mp4", size=len(good), sha256=hashlib.sha256(good).hexdigest(), identity="", container="mp4",
+        mime_type="video/mp4", video_codec="h264", audio_codec=None, width=1, height=1, duration_s=1, fps=30, fps_max=30,
+        pixel_format="yuv420p",
+    )  # fmt: skip
+    library = shelf.library()
+    sent: set[bytes] = set()
+    with Swapper(shelf, lambda path: path.write_bytes(good), lambda path: path.write_bytes(other)) as swapper:
+        tries = 0
+        while swapper.count < 1000 or tries < 1000:
+            tries += 1
+            with contextlib.suppress(Rejected):
+                opened = library.open(facts)
+                sent.add(opened.window(0, opened.size - 1).read())
+                opened.close()
+
+    assert sent <= {good}

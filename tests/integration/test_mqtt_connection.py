@@ -6,6 +6,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 
@@ -29,6 +30,7 @@ from tests.integration.mqtt_stage import (
 )
 
 AVAILABILITY = f"{BASE}/availability"
+FENCE = f"{BASE}/cmd/_self/fence"
 both_protocols = pytest.mark.parametrize("protocol", ["5", "3.1.1"])
 
 
@@ -93,6 +95,21 @@ def test_a_certificate_of_a_stranger_is_refused(tmp_path: Path, bus: FakeBus) ->
         gateway.stop()
 
 
+def test_it_shows_its_own_certificate_where_the_broker_asks_for_one(tmp_path: Path, bus: FakeBus) -> None:
+    folder = tmp_path / "asks"
+    folder.mkdir()
+    asks = ["require_certificate true", f"cafile {folder / 'cert.pem'}", "use_identity_as_username true"]
+    with running_broker_with_tls(folder, *asks) as (_, port, tls):
+        shown = replace(tls, cert_file=folder / "cert.pem", key_file=folder / "key.pem")
+        with running_gateway(None, bus, host="localhost", port=port, tls=shown) as gateway:
+            assert gateway.status()["connected"]
+        silent = make_gateway(None, bus, host="localhost", port=port, tls=tls)
+        silent.start()
+        eventually(lambda: silent.status()["last_error"] not in {None, "not started"})
+        assert not silent.status()["connected"]
+        silent.stop()
+
+
 def test_a_command_comes_through_tls(tmp_path: Path, bus: FakeBus) -> None:
     with (
         running_broker_with_tls(tmp_path) as (broker, port, tls),
@@ -107,7 +124,7 @@ def test_a_command_comes_through_tls(tmp_path: Path, bus: FakeBus) -> None:
 
 
 @contextlib.contextmanager
-def running_broker_with_tls(folder: Path) -> Iterator[tuple[Broker, int, TlsSettings]]:
+def running_broker_with_tls(folder: Path, *more: str) -> Iterator[tuple[Broker, int, TlsSettings]]:
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
          "-keyout", "key.pem", "-out", "cert.pem", "-days", "2", "-subj", "/CN=localhost",
@@ -116,7 +133,7 @@ def running_broker_with_tls(folder: Path) -> Iterator[tuple[Broker, int, TlsSett
     )  # fmt: skip
     port = free_port()
     options = [
-        f"listener {port} 127.0.0.1", f"certfile {folder / 'cert.pem'}", f"keyfile {folder / 'key.pem'}",
+        f"listener {port} 127.0.0.1", f"certfile {folder / 'cert.pem'}", f"keyfile {folder / 'key.pem'}", *more,
     ]  # fmt: skip
     with running_broker(folder / "broker", options=options) as broker:
         yield broker, port, TlsSettings(enabled=True, ca_file=folder / "cert.pem")
@@ -161,7 +178,7 @@ def test_what_is_known_goes_out_between_info_and_online(broker: Broker, bus: Fak
         listener.wait_for(AVAILABILITY, b"online")
 
         topics = [topic for topic, _ in listener.heard()]
-        assert topics == [f"{BASE}/info", f"{BASE}/state/daemon", AVAILABILITY]
+        assert topics == [FENCE, f"{BASE}/info", f"{BASE}/state/daemon", AVAILABILITY]
 
 
 def test_states_that_the_join_makes_go_out_before_online(broker: Broker, bus: FakeBus) -> None:
@@ -173,7 +190,7 @@ def test_states_that_the_join_makes_go_out_before_online(broker: Broker, bus: Fa
         listener.wait_for(AVAILABILITY, b"online")
 
         topics = [topic for topic, _ in listener.heard()]
-        assert topics == [f"{BASE}/info", f"{BASE}/state/daemon", AVAILABILITY]
+        assert topics == [FENCE, f"{BASE}/info", f"{BASE}/state/daemon", AVAILABILITY]
 
 
 def test_the_bus_is_told_that_there_was_no_session(broker: Broker, bus: FakeBus) -> None:

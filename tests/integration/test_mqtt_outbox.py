@@ -281,7 +281,7 @@ def test_a_refused_message_counts_as_sent_and_is_logged_once(
         bus.wait(lambda: bus.sent == [1, 2, 3, 4, 5])
 
     refused = [record for record in caplog.records if record.levelno == logging.ERROR]
-    assert [vars(record)["kind"] for record in refused] == ["info", "event"]
+    assert [vars(record)["kind"] for record in refused] == ["fence", "info", "event"]
 
 
 def test_info_is_retained_json(broker: Broker, bus: FakeBus) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Event
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 import requests
@@ -152,6 +152,7 @@ def authorise(simulator: Driver, **changes: str) -> dict[str, list[str]]:
         "scope": "user.info.basic,video.publish",
         "redirect_uri": "http://127.0.0.1:3455/callback/",
         "state": "st",
+        "_simulator_user": "demo",
     }
     url = f"{simulator.url}/v2/auth/authorize/"
     answer = simulator.session.get(url, params=query | changes, allow_redirects=False, timeout=10)
@@ -180,6 +181,50 @@ def test_code_is_exchanged_once_for_a_working_token(simulator):
     assert (pair["expires_in"], pair["refresh_expires_in"]) == (86400, 31536000)
     assert simulator.post(f"{PUBLISH}/creator_info/query/", None, pair["access_token"]).status_code == 200
     assert exchange(simulator, callback["code"][0])["error"] == "invalid_grant"
+
+
+def consent_url(simulator: Driver, **changes: str) -> str:
+    query = {
+        "client_key": "sim-client", "response_type": "code", "scope": "user.info.basic,video.publish",
+        "redirect_uri": "http://127.0.0.1:3455/callback/", "state": "st",
+    }  # fmt: skip
+    return f"{simulator.url}/v2/auth/authorize/?{urlencode(query | changes)}"
+
+
+def test_a_person_is_asked_on_a_page(simulator):
+    page = simulator.session.get(consent_url(simulator), timeout=10)
+    assert page.status_code == 200
+    assert "Simulation. This is not TikTok" in page.text
+    assert [scope in page.text for scope in ("user.info.basic", "video.publish", "video.upload")] == [
+        True, True, False,
+    ]  # fmt: skip
+
+
+def decide(simulator: Driver, form: list[tuple[str, str]], **changes: str) -> dict[str, list[str]]:
+    answer = simulator.session.post(
+        consent_url(simulator, **changes), form, allow_redirects=False, timeout=10
+    )
+    assert answer.status_code == 302
+    return parse_qs(urlsplit(answer.headers["Location"]).query)
+
+
+def test_a_person_may_allow_a_part(simulator):
+    back = decide(
+        simulator,
+        [("user", "demo"), ("scope", "video.publish"), ("scope", "video.list"), ("decision", "authorize")],
+    )
+    assert (back["scopes"], back["state"]) == (["video.publish"], ["st"])
+    assert exchange(simulator, back["code"][0])["scope"] == "video.publish"
+
+
+def test_a_person_may_say_no(simulator):
+    assert decide(simulator, [("user", "demo"), ("decision", "cancel")])["error"] == ["access_denied"]
+
+
+def test_consent_is_for_a_known_app_only(simulator):
+    form = [("user", "demo"), ("decision", "authorize")]
+    answer = simulator.session.post(consent_url(simulator, client_key="x"), form, timeout=10)
+    assert answer.status_code == 400
 
 
 def test_unknown_user_denies_access(simulator):

@@ -298,6 +298,7 @@ def test_a_draft_gets_its_first_time(core: Core) -> None:
     ("args", "code", "field"),
     [
         ({"at": "soon"}, "bad_time", "args.at"),
+        ({"at": "2026-12-03T10:00:00"}, "bad_time", "args.at"),
         ({"at": "2020-01-01T00:00:00Z"}, "bad_time", "args.at"),
         ({"at": AT, "zone": "Nowhere"}, "bad_field", "args.zone"),
         ({"at": AT, "post": "p_none"}, "no_such_post", "args.post"),

@@ -173,16 +173,31 @@ def test_the_pkce_challenge_is_lower_case_hex() -> None:
     )
 
 
-@pytest.mark.parametrize("challenge", [None, "abc"])
+@pytest.mark.parametrize("verifier", [None, "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"])
 def test_the_authorisation_address_has_commas_between_scopes_and_pkce_only_on_demand(
-    challenge: str | None,
+    verifier: str | None,
 ) -> None:
-    settings = TikTokSettings(client_key="key", client_secret="canary", redirect_uri="http://127.0.0.1:1/c/")
+    settings = TikTokSettings(client_key="key", client_secret="canary")
 
-    url = TikTokUploader(settings, FrozenClock()).authorize_url("st", ("a", "b"), challenge)
+    url = TikTokUploader(settings, FrozenClock()).authorize_url(
+        "st", ("a", "b"), "http://127.0.0.1:1/c/", verifier
+    )
 
     assert url == (
         "https://www.tiktok.com/v2/auth/authorize/?client_key=key&response_type=code&scope=a%2Cb"
         "&redirect_uri=http%3A%2F%2F127.0.0.1%3A1%2Fc%2F&state=st"
-        + ("" if challenge is None else "&code_challenge=abc&code_challenge_method=S256")
+        + (
+            ""
+            if verifier is None
+            else "&code_challenge=13d31e961a1ad8ec2f16b10c4c982e0876a878ad6df144566ee1894acb70f9c3"
+            "&code_challenge_method=S256"
+        )
     )
+
+
+def test_the_web_flow_can_ask_a_person_who_has_agreed_before() -> None:
+    uploader = TikTokUploader(TikTokSettings(client_key="key"), FrozenClock())
+
+    url = uploader.authorize_url("st", ("a",), "https://example.com/c", always_asks=True)
+
+    assert url.endswith("&state=st&disable_auto_auth=1")

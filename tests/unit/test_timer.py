@@ -294,3 +294,20 @@ def test_new_ids_are_names_that_do_not_repeat() -> None:
     assert len(posts) == 1000
     assert all(post.startswith("p_") and len(post) == 14 and NAME.fullmatch(post) for post in posts)
     assert NAME.fullmatch(ids.boot())
+
+
+@pytest.mark.parametrize("step", [timedelta(hours=-1), timedelta(minutes=5)])
+def test_a_step_of_the_clock_is_counted_once(sweep: Bell, step: timedelta) -> None:
+    jumps, wake = Bell(), Bell()
+    timer = ApschedulerTimer(cap_s=0.05, on_jump=jumps)
+    with time_machine.travel(datetime(2026, 10, 1, 12, tzinfo=UTC)) as traveller:
+        timer.start(wake, sweep)
+        assert wake.wait_for(2)
+        assert jumps.count == 0
+
+        traveller.move_to(datetime(2026, 10, 1, 12, tzinfo=UTC) + step)
+
+        assert jumps.wait_for(1)
+        assert wake.wait_for(wake.count + 3)
+        timer.stop()  # before the journey ends, which is a step, too
+    assert jumps.count == 1

@@ -1,7 +1,16 @@
 """Tokens: what holds, what does not, whose key it may be."""
 
+import ast
 import base64
+import hmac
+import inspect
 import json
+import os
+import textwrap
+import threading
+import types
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -54,6 +63,30 @@ def test_the_key_stays_over_a_restart(gate: TokenGate, tmp_path: Path) -> None:
     text = gate.issue("ann", "k_1", NOW, NOW + DAY)
 
     assert TokenGate(tmp_path / "secrets" / "jwt.key").check(text, NOW).user == "ann"
+
+
+def test_a_key_that_many_make_at_once_is_one_key(tmp_path: Path) -> None:
+    gates = [TokenGate(tmp_path / "secrets" / "jwt.key") for _ in range(16)]
+    start = threading.Barrier(len(gates))
+
+    def issue(gate: TokenGate) -> str:
+        start.wait(10)
+        return gate.issue("ann", "k_1", NOW, NOW + DAY)
+
+    with ThreadPoolExecutor(len(gates)) as pool:
+        texts = set(pool.map(issue, gates))
+
+    assert len(texts) == 1
+    assert [path.name for path in (tmp_path / "secrets").iterdir()] == ["jwt.key"]
+
+
+def test_a_draft_that_a_power_cut_has_left_hinders_nobody(gate: TokenGate, tmp_path: Path) -> None:
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / f".jwt.key.{os.getpid()}").touch()  # as earlier versions named it
+
+    gate.open()
+
+    assert len(key_of(tmp_path)) == 32
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o644])
@@ -126,6 +159,41 @@ def test_a_token_of_another_key_does_not_hold(gate: TokenGate) -> None:
 @pytest.mark.parametrize("text", ["", "a", "a.b.c", "..", "e30.e30.", "é.b.c", "a" * 5000])
 def test_what_is_no_token_does_not_hold(gate: TokenGate, text: str) -> None:
     assert refused(gate, text).message == REFUSAL
+
+
+SPARE = str.maketrans("AEIMQUYcgkosw048", "BFJNRVZdhlptx159")  # the same bits, and one that does not count
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        pytest.param(lambda text: f"{text}=", id="padding"),
+        pytest.param(lambda text: f"{text}!", id="a letter that is none"),
+        pytest.param(lambda text: f"{text[:-9]}\n{text[-9:]}", id="a line break"),
+        pytest.param(lambda text: text[:-1] + text[-1].translate(SPARE), id="a spare bit"),
+        pytest.param(lambda text: text.replace(".", "!.", 1), id="a letter that is none in the head"),
+        pytest.param(lambda text: f"{text}.", id="a fourth part"),
+    ],
+)
+def test_a_token_holds_letter_by_letter_only(gate: TokenGate, spoil: Callable[[str], str]) -> None:
+    text = gate.issue("ann", "k_1", NOW, NOW + DAY)
+
+    assert spoil(text) != text
+    assert refused(gate, spoil(text)).message == REFUSAL
+    assert gate.check(text, NOW).user == "ann"
+
+
+def test_a_signature_is_compared_in_constant_time_by_construction() -> None:
+    """Nothing to measure: the one comparison is hmac.compare_digest, in C, with a digest of which no caller knows a bit."""
+    source = inspect.getsource(jwt.api_jws.PyJWS().get_algorithm_by_name("HS256").verify)
+    nodes = list(ast.walk(ast.parse(textwrap.dedent(source))))
+
+    (answer,) = (node.value for node in nodes if isinstance(node, ast.Return))
+
+    assert isinstance(answer, ast.Call)
+    assert ast.unparse(answer.func) == "hmac.compare_digest"
+    assert isinstance(hmac.compare_digest, types.BuiltinFunctionType)
+    assert not [node for node in nodes if isinstance(node, ast.Compare)]
 
 
 def test_a_token_that_is_nested_beyond_all_measure_does_not_hold(gate: TokenGate) -> None:

@@ -14,6 +14,7 @@ from adapters.http.stream import EventStream, open_stream
 from daemon.domain import asyncapi as protocol
 from daemon.domain.errors import Code, Rejected
 from daemon.domain.ids import SELF_ACTOR
+from daemon.domain.reports import FiguresWanted
 
 router = APIRouter()
 
@@ -60,11 +61,9 @@ async def metrics(request: Request) -> Response:
     if parts.settings.metrics_need_token:
         parts.guard.check(request.headers.getlist("authorization"))
     read_query(request, NoQuery)
-    ask = parts.door.result
-    health = await ask(SELF_ACTOR, "system/health", {}, within_s=5)
-    sessions = await ask(SELF_ACTOR, "session/list", {"limit": 200}, within_s=5)
-    accounts = await ask(SELF_ACTOR, "account/list", {}, within_s=5)
-    page = parts.metrics.page(health, sessions["sessions"], accounts["accounts"], parts.loops())
+    wanted = FiguresWanted(with_successes=not parts.metrics.knows_successes)
+    standing = await parts.door.tell(wanted, within_s=5)
+    page = parts.metrics.page(standing, parts.loops())
     return Response(page, headers={"Content-Type": CONTENT_TYPE})
 
 
@@ -90,7 +89,8 @@ async def asyncapi(request: Request, caller: Caller) -> Response:  # noqa: ARG00
 async def events(request: Request, caller: Caller) -> EventStream:
     """Send every event as it comes (server-sent events), after those that came since Last-Event-ID."""
     read_query(request, NoQuery)
-    last = request.headers.get("last-event-id")
+    told = request.headers.getlist("last-event-id")
+    last = ", ".join(told) if told else None
     if last is not None and not (last.isascii() and last.isdecimal() and len(last) <= 15):  # noqa: PLR2004
         raise Rejected(Code.BAD_FIELD, "Last-Event-ID is the number of an event", field="Last-Event-ID")
     after = None if last is None else int(last)

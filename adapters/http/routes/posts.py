@@ -1,4 +1,4 @@
-"""Posts: schedule one, look at it, move it, stop it, say what became of it. And the accounts they go to."""
+"""Posts: schedule one, look at it, move it, stop it, say what became of it."""
 
 import re
 from typing import Any
@@ -54,15 +54,16 @@ async def reschedule(request: Request, caller: Caller, post: str) -> JSONRespons
     return await order(request, caller, "post/reschedule", args | {"post": _known(post)})
 
 
-@router.delete(POSTS + "/{post}", responses=gives(200) | LATER, tags=["409"])
+@router.delete(POSTS + "/{post}", responses=gives(200) | LATER, openapi_extra=takes(Nothing))
 async def cancel(request: Request, caller: Caller, post: str) -> JSONResponse:
     """Stop a post, as long as nothing can have been published."""
     read_query(request, NoQuery)
+    await read_body(request, Nothing)
     return await order(request, caller, "post/cancel", {"post": _known(post)})
 
 
 @router.post(
-    POSTS + "/{post}/publish-now", responses=gives(200) | LATER, openapi_extra=takes(Nothing, is_required=False)
+    POSTS + "/{post}/publish-now", responses=gives(200) | LATER, openapi_extra=takes(Nothing)
 )  # fmt: skip
 async def publish_now(request: Request, caller: Caller, post: str) -> JSONResponse:
     """Make a waiting post due at once."""
@@ -77,13 +78,6 @@ async def resolve(request: Request, caller: Caller, post: str) -> JSONResponse:
     read_query(request, NoQuery)
     args = await read_body(request, Resolve)
     return await order(request, caller, "post/resolve", args | {"post": _known(post)})
-
-
-@router.get("/api/v1/accounts", responses=gives(200))
-async def list_accounts(request: Request, caller: Caller) -> JSONResponse:
-    """Return the linked accounts and whether their tokens work."""
-    read_query(request, NoQuery)
-    return JSONResponse(await parts_of(request).door.result(http_actor(caller.user), "account/list", {}))
 
 
 def _known(post: str) -> str:

@@ -42,7 +42,7 @@ _FAILURES = {
 
 @router.post(
     "/tiktok/session", responses=_OPENED, tags=["423 504"],
-    openapi_extra=takes(Nothing, is_required=False) | asks(OpenQuery),
+    openapi_extra=takes(Nothing) | asks(OpenQuery),
 )  # fmt: skip
 async def open_session(request: Request, caller: Caller) -> JSONResponse:
     """Open a window on TikTok from a clone of the profile, and tell whether it is logged in."""
@@ -76,7 +76,7 @@ async def browse(request: Request, caller: Caller) -> JSONResponse:
 
 
 @router.post(
-    "/profiles/{name}/login", responses=_OPENED, tags=["423 504"], openapi_extra=takes(Login, is_required=False)
+    "/profiles/{name}/login", responses=_OPENED, tags=["423 504"], openapi_extra=takes(Login)
 )  # fmt: skip
 async def login(request: Request, caller: Caller, name: str) -> JSONResponse:
     """Open a window on the profile itself, so that the person can log in. Made where it is new."""
@@ -109,10 +109,13 @@ async def show_session(request: Request, caller: Caller, session: str) -> JSONRe
     return JSONResponse(body | {"session": view})
 
 
-@router.delete("/tiktok/session/{session}", responses=gives(200, schema=_ANSWER), tags=["409"])
+@router.delete(
+    "/tiktok/session/{session}", responses=gives(200, schema=_ANSWER), openapi_extra=takes(Nothing)
+)  # fmt: skip
 async def close_session(request: Request, caller: Caller, session: str) -> JSONResponse:
     """Close a session's browser. The event session.ended follows when all of it is gone."""
     read_query(request, NoQuery)
+    await read_body(request, Nothing)
     result = done(await _order(request, caller, "session/close", {"session": _known(session)}))
     is_over = result["state"] == SessionState.ENDED
     message = "the session was over already" if is_over else "the browser is being closed"

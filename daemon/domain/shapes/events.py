@@ -5,8 +5,9 @@ from typing import Any, Literal, NotRequired
 from typing_extensions import TypedDict
 
 from daemon.domain import account, login, post, session, task, task_views
+from daemon.domain.errors import Code
 from daemon.domain.events import EventType
-from daemon.domain.shapes.common import ProblemShape, Time
+from daemon.domain.shapes.common import Bytes, ProblemShape, Time
 
 
 class PostFact(TypedDict):
@@ -79,6 +80,23 @@ class PostPublic(PostFact):
     url: str | None
 
 
+class MediaFetch(TypedDict):
+    """So much of a video at an address is here; `total` where the host says it."""
+
+    host: str
+    received: Bytes
+    command_id: str
+    total: NotRequired[Bytes]
+
+
+class MediaRefused(TypedDict):
+    """The video at an address was not fetched, or is not what the platform takes; `code` is that of the answer."""
+
+    code: Code
+    detail: str
+    command_id: str
+
+
 class TaskFact(TypedDict):
     """What every event about a task says."""
 
@@ -117,6 +135,29 @@ class AccountFact(TypedDict):
     account: str
     login: account.Login
     enabled: bool
+
+
+class AccountLinked(AccountFact):
+    """It has tokens; how far its person has agreed stands there where the person was asked through tokd."""
+
+    scopes: NotRequired[list[str]]
+    missing: NotRequired[list[str]]
+    warnings: NotRequired[list[str]]
+
+
+class AccountLinkFailed(TypedDict):
+    """The link has come to nothing; `code` is the platform's, or one of ours."""
+
+    account: str
+    code: str
+    message: str
+
+
+class AccountUnlinked(AccountFact):
+    """Its tokens are forgotten; `revoked` tells whether the platform has taken them back."""
+
+    revoked: bool
+    detail: str
 
 
 class AccountRefreshed(AccountFact):
@@ -265,13 +306,19 @@ DATA: dict[EventType, Any] = {
     _E.POST_SENT_TO_INBOX: PostDecided,
     _E.POST_FAILED: PostDecided,
     _E.POST_CANCELLED: PostDecided,
+    _E.MEDIA_FETCHING: MediaFetch,
+    _E.MEDIA_FETCHED: MediaFetch,
+    _E.MEDIA_REFUSED: MediaRefused,
     _E.TASK_SUBMITTED: TaskSubmitted,
     _E.TASK_UPDATED: TaskChanged | TaskFollowed,
     _E.TASK_POSTED: TaskFollowed,
-    _E.ACCOUNT_LINKED: AccountFact,
+    _E.ACCOUNT_LINKED: AccountLinked,
+    _E.ACCOUNT_LINK_FAILED: AccountLinkFailed,
+    _E.ACCOUNT_UNLINKED: AccountUnlinked,
     _E.ACCOUNT_REFRESHED: AccountRefreshed,
     _E.ACCOUNT_NEEDS_LOGIN: AccountTrouble,
     _E.ACCOUNT_DISABLED: AccountTrouble,
+    _E.ACCOUNT_ENABLED: AccountFact,
     _E.SESSION_REQUESTED: SessionRequested,
     _E.SESSION_STARTED: SessionStarted,
     _E.SESSION_LOGIN_STATE: SessionLogin,

@@ -4,7 +4,8 @@ from typing import Any, Literal, NotRequired
 
 from typing_extensions import TypedDict
 
-from daemon.domain import post, task, task_views
+from daemon.domain import account, linking, post, task, task_views
+from daemon.domain.errors import Code
 from daemon.domain.shapes import views
 from daemon.domain.shapes.common import Bytes, CloudEvent, Effect, OnlyTried, Time, VerdictShape
 
@@ -111,13 +112,68 @@ class TaskPage(TypedDict):
 
 
 class Accounts(TypedDict):
-    """All linked accounts."""
+    """The accounts."""
 
     accounts: list[views.AccountView]
 
 
 class Imported(views.AccountView, Effect):
     """The linked account."""
+
+
+class LinkBegun(TypedDict):
+    """Where a person agrees in a browser, and until when. Keep `state` to yourself."""
+
+    account: str
+    expires_at: Time
+    redirect_uri: str
+    flow: linking.Flow
+    scopes: list[str]
+    auth_url: str
+    state: str
+
+
+class WouldLink(OnlyTried):
+    """What a person would be asked."""
+
+    account: str
+    expires_at: Time
+    redirect_uri: str
+    flow: linking.Flow
+    scopes: list[str]
+
+
+class Linked(views.AccountView):
+    """The linked account; `missing` are the scopes that were asked for and not granted."""
+
+    missing: list[str]
+    warnings: list[str]
+
+
+class WouldFinish(OnlyTried):
+    """The account whose link waits for this answer."""
+
+    account: str
+
+
+class Unlinked(Effect):
+    """The tokens are forgotten; `revoked` tells whether the platform has taken them back."""
+
+    account: str
+    login: account.Login
+    revoked: bool
+    detail: str
+
+
+class Switched(views.AccountView, Effect):
+    """The account as it is now."""
+
+
+class AccountChecked(views.AccountView):
+    """The account as it is now; `checked` tells whether the platform has answered, `problem` why not."""
+
+    checked: bool
+    problem: NotRequired[str]
 
 
 class Closing(Effect):
@@ -244,6 +300,31 @@ class Description(TypedDict):
     asyncapi: NotRequired[dict[str, Any]]
 
 
+class AuditEntry(TypedDict):
+    """One order and one word about it. `digest` is over itself and the digest before it."""
+
+    number: int
+    time: Time
+    transport: str
+    actor: str
+    command: str
+    id: str | None
+    body_hash: str
+    status: Literal["accepted", "done", "rejected", "failed", "expired"]
+    code: Code | None
+    digest: str
+
+
+class AuditPage(TypedDict):
+    """Entries in order, the number to ask after next, and the number and digest of the latest one."""
+
+    entries: list[AuditEntry]
+    next_after: int
+    latest: int
+    digest: str
+    more: bool
+
+
 class Paused(Effect):
     """Posting is paused."""
 
@@ -272,6 +353,12 @@ RESULTS: dict[str, Any] = {
     "task/list": TaskPage,
     "account/list": Accounts,
     "account/import": Imported,
+    "account/link": LinkBegun | WouldLink,
+    "account/finish_link": Linked | WouldFinish,
+    "account/unlink": Unlinked | OnlyTried,
+    "account/enable": Switched,
+    "account/disable": Switched,
+    "account/check": AccountChecked,
     "session/open": views.SessionView | OnlyTried,
     "session/close": Closing | AllClosing,
     "session/list": Sessions,
@@ -289,6 +376,7 @@ RESULTS: dict[str, Any] = {
     "system/ping": Pong,
     "system/describe": Description,
     "system/health": views.DaemonView,
+    "system/audit": AuditPage,
     "system/pause": Paused,
     "system/resume": Resumed,
 }

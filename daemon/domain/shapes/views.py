@@ -115,7 +115,7 @@ class SightingView(TypedDict):
 
 
 class AccountView(TypedDict):
-    """A linked account; its tokens stay in the database."""
+    """An account; its tokens stay in the database. One that is unlinked has no times of theirs."""
 
     account: str
     platform: str
@@ -123,13 +123,22 @@ class AccountView(TypedDict):
     login: account.Login
     enabled: bool
     scopes: list[str]
-    access_expires_at: Time
-    refresh_expires_at: Time
-    token_days_left: int
     linked_at: Time
+    access_expires_at: NotRequired[Time]
+    refresh_expires_at: NotRequired[Time]
+    token_days_left: NotRequired[int]
     detail: NotRequired[str]
     browser_login: NotRequired[SightingView]
     creator: NotRequired[CreatorView]
+
+
+class LoginAlert(TypedDict):
+    """The account's tokens do not work any more: `todo` is the command that helps."""
+
+    alert: Literal["needs_login"]
+    account: str
+    message: str
+    todo: str
 
 
 class SessionView(TypedDict):
@@ -227,8 +236,25 @@ class PostStatusView(TypedDict):
     reason: str | None
     detail: str | None
     uploaded_bytes: Bytes
-    downloaded_bytes: None
+    downloaded_bytes: Bytes | None
     scheduled_post_time: Time | None
+
+
+class FetchStatusView(TypedDict):
+    """How far a task's video is on its way to tokd; there is no post yet."""
+
+    post: None
+    status: Literal[task_views.PostStatus.PROCESSING]
+    state: Literal["fetching"]
+    publish_id: None
+    post_id: None
+    post_url: None
+    fail_reason: None
+    reason: None
+    detail: None
+    uploaded_bytes: Bytes
+    downloaded_bytes: Bytes
+    scheduled_post_time: None
 
 
 class TaskDetail(TaskView):
@@ -239,7 +265,7 @@ class TaskDetail(TaskView):
     execution_logs: list[LogLineView]
     suggested_caption: str | None
     tiktok_post_data: PostView | None
-    post_status: PostStatusView | None
+    post_status: PostStatusView | FetchStatusView | None
     command_id: str
 
 
@@ -287,13 +313,19 @@ class InfoView(TypedDict):
     schema: str
 
 
-# Retained, below `state/`: one message for each thing.
+# Retained, below `state/`, alerts beside it: one message for each thing.
 STATES: dict[str, type] = {
     "daemon": DaemonView,
     "account/{account}": AccountView,
+    "alert/needs_login_{account}": LoginAlert,
     "post/{post}": PostView,
     "profile/{profile}": ProfileView,
     "session/{session}": SessionView,
 }
-# Those that are cleared (an empty payload) some time after their thing is over.
-CLEARED = frozenset({"post/{post}", "session/{session}"})
+# Those that are removed (by an empty payload), and when.
+CLEARED = {
+    "account/{account}": "once it is unlinked",
+    "alert/needs_login_{account}": "once it is solved",
+    "post/{post}": "some time after its end",
+    "session/{session}": "some time after its end",
+}

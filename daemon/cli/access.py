@@ -1,0 +1,125 @@
+"""`tokd acl` and `tokd audit`: who may do what, and who did what."""
+
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import typer
+
+from adapters.broker import ANYBODY, Actors, acl_file, dynsec_commands
+from daemon.cli.exits import FAILED
+from daemon.cli.invocation import Json, ask, invocation_of
+from daemon.cli.output import print_json, print_table, say
+from daemon.domain.audit import first_break
+
+audit = typer.Typer(
+    help="See who ordered what, and check that nobody has changed the record.", no_args_is_help=True
+)
+_PAGE = 200
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the root."""
+    app.command("acl")(acl)
+    app.add_typer(audit, name="audit")
+
+
+def acl(
+    ctx: typer.Context,
+    actors: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[ACTOR]...", help="Users of the broker without a grant in access.grants."),
+    ] = None,
+    anybody: Annotated[
+        bool, typer.Option("--anybody", help="Let every user of the broker send commands in their own name.")
+    ] = False,
+    home_assistant: Annotated[
+        str | None,
+        typer.Option("--home-assistant", metavar="USER", help="Home Assistant's user at the broker."),
+    ] = None,
+    dynsec: Annotated[
+        bool, typer.Option("--dynsec", help="Print commands for mosquitto's dynamic-security plugin instead.")
+    ] = False,
+) -> None:
+    """Print mosquitto's access rules: the daemon, those whom access.grants names, and the actors you name.
+
+    Each may send what the verb gates let through, in its own name, and read its own replies, the states and the
+    events. Nobody can send in another's name, nor read another's replies.
+
+    Example: tokd acl panel --home-assistant homeassistant > /etc/mosquitto/tokd.acl
+    """
+    settings = invocation_of(ctx).loaded().settings
+    found = Actors(
+        daemon=settings.mqtt.username or f"tokd-{settings.daemon.node}", node=settings.daemon.node,
+        prefix=settings.mqtt.prefix, plain=[*(actors or []), *([ANYBODY] if anybody else [])],
+        allow=settings.access.allow, guarded=settings.access.guarded, grants=settings.access.grants_by_actor,
+        home_assistant=home_assistant,
+    )  # fmt: skip
+    say((dynsec_commands if dynsec else acl_file)(found).rstrip("\n"))
+
+
+@audit.command("list")
+def list_entries(
+    ctx: typer.Context,
+    actor: Annotated[str | None, typer.Option("--actor", metavar="NAME", help="Only of this actor.")] = None,
+    verb: Annotated[
+        str | None, typer.Option("--verb", metavar="VERB", help="Only this verb, post.schedule.")
+    ] = None,
+    last: Annotated[int, typer.Option("--last", min=1, max=200, help="How many, the newest ones.")] = 50,
+    as_json: Json = False,
+) -> None:
+    """List the orders that change something, done or refused: when, who, what, and what came of it.
+
+    Example: tokd audit list --actor homeassistant
+    """
+    result = ask(ctx, "system/audit", {"actor": actor, "verb": verb, "last": last}, as_json=as_json)
+    if result is None:
+        return
+    rows = [
+        [found["number"], found["time"], f"{found['actor']} ({found['transport']})", found["command"],
+         found["id"] or "", found["code"] or found["status"]]
+        for found in result["entries"]
+    ]  # fmt: skip
+    print_table(["no.", "time", "actor", "command", "id", "result"], rows, "nothing was ordered yet")
+
+
+@audit.command("verify")
+def verify(ctx: typer.Context, as_json: Json = False) -> None:
+    """Check that no entry was changed, removed or slipped in. Note the digest elsewhere: it vouches for all before it.
+
+    Example: tokd audit verify
+    """
+    node = invocation_of(ctx).loaded().settings.daemon.node
+    broken = first_break(_all(ctx), node)
+    tail = _ask(ctx, {"last": 1})
+    result = {
+        "ok": broken is None,
+        "entries": tail["latest"],
+        "digest": tail["digest"],
+        "first_broken": broken,
+    }
+    if as_json:
+        print_json(result)
+    elif broken is None:
+        say(f"all {result['entries']} entries follow from one another; digest {result['digest']}")
+    else:
+        say(
+            f"entry {broken} does not follow from the one before it: the record was changed",
+            error=True,
+            style="red",
+        )
+    if broken is not None:
+        raise typer.Exit(FAILED)
+
+
+def _all(ctx: typer.Context) -> Iterator[dict[str, Any]]:
+    after, is_more = 0, True
+    while is_more:
+        page = _ask(ctx, {"after": after, "limit": _PAGE})
+        yield from page["entries"]
+        after, is_more = page["next_after"], page["more"]
+
+
+def _ask(ctx: typer.Context, args: dict[str, Any]) -> dict[str, Any]:
+    found = ask(ctx, "system/audit", args, as_json=False)
+    assert found is not None  # only --json gives none
+    return found

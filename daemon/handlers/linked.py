@@ -1,0 +1,52 @@
+"""What every way of linking an account has in common: whose name it is, and what begins when it works again."""
+
+from dataclasses import replace
+from typing import Any
+
+from daemon.domain.account import Account
+from daemon.domain.errors import Code, Rejected
+from daemon.domain.events import EventType
+from daemon.domain.ids import AccountName
+from daemon.domain.verdicts import HOLD_DISABLED, HOLD_LOGIN, HOLD_SCOPE
+from daemon.domain.work import RefreshAccount
+from daemon.handlers.context import Context
+from daemon.handlers.release import release_held
+
+
+def refuse_while_unlinking(account: Account | None) -> None:
+    """Raise Rejected(busy) while the platform is being told that the old tokens are over: it would end new ones."""
+    if account is not None and account.is_being_unlinked:
+        raise Rejected(
+            Code.BUSY,
+            f"account {account.name} is being unlinked; wait for account.unlinked",
+            field="args.account",
+            retryable=True,
+            retry_after_s=5,
+        )
+
+
+def refuse_other_person(old: Account | None, open_id: str) -> None:
+    """Raise Rejected(forbidden) where the name belongs to another person's account: its posts must not move."""
+    if old is not None and old.open_id != open_id:
+        raise Rejected(
+            Code.FORBIDDEN,
+            f"account {old.name} is another TikTok account (open_id differs); choose another name",
+            field="args.account",
+        )
+
+
+def keep_linked(context: Context, account: Account, **told: Any) -> Account:
+    """Store an account with its new tokens, and let the posts go on that waited for them."""
+    old = context.unit.account(account.name)
+    if old is not None:
+        account = replace(account, token_version=old.token_version + 1, creator=old.creator)
+    context.save_account(account, EventType.ACCOUNT_LINKED, **told)
+    release_held(context, (HOLD_LOGIN, HOLD_SCOPE, HOLD_DISABLED), account.name)
+    context.start(RefreshAccount(account.name))
+    return account
+
+
+def tell_link_failed(context: Context, account: AccountName, code: str, message: str) -> None:
+    """Tell the world that a link has come to nothing."""
+    told = {"account": account, "code": code, "message": message}
+    context.emit(EventType.ACCOUNT_LINK_FAILED, f"account/{account}", told)
