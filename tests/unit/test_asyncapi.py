@@ -21,6 +21,7 @@ from daemon.domain.schemas import collect
 from daemon.domain.shapes.common import Envelope
 from daemon.domain.shapes.events import DATA
 from daemon.domain.shapes.results import RESULTS
+from daemon.domain.shapes.views import CLEARED, STATES
 from daemon.domain.topics import Topics
 from daemon.ports import Outgoing
 from tests.asyncapi_tour import tour
@@ -233,10 +234,27 @@ def test_every_status_of_a_reply_came(toured: Core) -> None:
 
 
 def test_every_kind_of_state_is_as_the_document_says(toured: Core) -> None:
-    assert {address.partition("/")[0] for address, _ in toured.kept} == {
-        name.removeprefix("state.") for name in document()["channels"] if name.startswith("state.")
+    assert {asyncapi.state_schema(address) for address, _ in toured.kept} == {
+        asyncapi.state_schema(path) for path in STATES
     }
     assert [fault for address, payload in toured.kept for fault in state_faults(address, payload)] == []
+
+
+def test_the_states_that_are_over_are_removed_as_the_document_says(toured: Core) -> None:
+    removed = {asyncapi.state_schema(address) for address, payload in toured.kept if not payload}
+
+    assert removed >= {"alert", "state.account"}
+    assert removed <= {asyncapi.state_schema(path) for path in CLEARED}
+
+
+@pytest.mark.parametrize("address", ["alert/disk_full", "account/a/b", "session"])
+def test_a_state_at_a_place_that_nobody_has_described_is_found_out(address: str) -> None:
+    assert state_faults(address, "") != []
+
+
+@pytest.mark.parametrize("code", [Code.FORBIDDEN, Code.STALE_BACKLOG, Code.BUSY, Code.RATE_LIMITED])
+def test_every_gate_has_refused_something(toured: Core, code: Code) -> None:
+    assert code in {reply["error"]["code"] for reply in toured.heard if "error" in reply}
 
 
 @pytest.mark.parametrize("place", ["", "data"])
