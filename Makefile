@@ -10,6 +10,9 @@ HA_PYTHON ?= $(shell for v in 3.13 3.11; do \
 VENV := .venv
 HA_VENV := .venv-ha
 BIN := $(VENV)/bin
+NODE := tests/node
+FLOWS := tests/flows
+N8N_NODES := n8n-nodes-base-2.41.2
 
 RUN_PACKAGES := mosquitto mosquitto-clients chromium chromium-driver chromium-sandbox fonts-liberation xvfb
 TEST_PACKAGES := $(RUN_PACKAGES) ffmpeg postgresql binutils xdotool openbox dbus-daemon
@@ -39,7 +42,7 @@ run: $(VENV)/run-ready  ## Install what is missing and run tokd with a broker of
 	@exec $(BIN)/tokd run --with-broker --simulate
 
 .PHONY: test
-test: $(VENV)/dev-ready  ## Run the whole suite
+test: $(VENV)/dev-ready node-ready  ## Run the whole suite
 	$(call ensure_packages,$(TEST_PACKAGES))
 	$(BIN)/python -m pytest -q -n logical --maxprocesses 4 --dist loadfile
 
@@ -49,11 +52,16 @@ test-ha: $(VENV)/dev-ready $(HA_VENV)/ready  ## Show tokd to a real Home Assista
 	TOKD_HA_VENV=$(abspath $(HA_VENV)) $(BIN)/python -m pytest -q tests/homeassistant/real_home_assistant.py
 
 .PHONY: check
-check: $(VENV)/dev-ready  ## Check format, lint, types and import contracts
+check: $(VENV)/dev-ready node-ready  ## Check format, lint, types, import contracts and the AsyncAPI document
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m daemon describe --asyncapi | node $(NODE)/asyncapi_parse.mjs -
+
+.PHONY: docs
+docs: $(VENV)/dev-ready  ## Write docs/mqtt.md anew
+	$(BIN)/python -m daemon describe --markdown > docs/mqtt.md.new && mv docs/mqtt.md.new docs/mqtt.md
 
 .PHONY: bench
 bench: $(VENV)/dev-ready  ## Measure, as ratios against a floor in the same run
@@ -69,6 +77,12 @@ crash: $(VENV)/dev-ready  ## Kill the daemon 1,000 times at random moments
 soak: $(VENV)/dev-ready  ## Open 300 browser sessions, kill some of them, and count what is left
 	$(call ensure_packages,$(TEST_PACKAGES))
 	TOKD_SESSIONS=300 $(BIN)/python -m pytest -q -s tests/e2e/test_session_soak.py
+
+.PHONY: test-flows
+test-flows: $(VENV)/dev-ready $(FLOWS)/node_modules/.ready  ## Run the examples in Node-RED; check n8n's against its node types
+	$(call ensure_packages,$(TEST_PACKAGES))
+	@cd $(FLOWS)/node_modules && { [ -f $(N8N_NODES).tgz ] || npm pack --silent n8n-nodes-base@$(N8N_NODES:n8n-nodes-base-%=%); }
+	$(BIN)/python -m pytest -q $(FLOWS)/run_node_red.py $(FLOWS)/run_n8n.py
 
 .PHONY: fuzz
 fuzz: $(VENV)/dev-ready  ## Send 30,000 generated requests to the HTTP adapter (TOKD_FUZZ_SEED repeats a run)
@@ -116,3 +130,19 @@ $(VENV)/dev-ready: requirements/dev.txt pyproject.toml | $(BIN)/python
 	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@ $(VENV)/run-ready
+
+# npm runs no script of a package (.npmrc), and takes nothing whose hash is not in the lock file.
+define ensure_node
+	@command -v node >/dev/null && command -v npm >/dev/null || { \
+		echo "installing with apt: nodejs npm"; \
+		$(SUDO) apt-get update -qq && \
+		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends nodejs npm >/dev/null; }
+endef
+
+.PHONY: node-ready
+node-ready: $(NODE)/node_modules/.ready
+
+%/node_modules/.ready: %/package.json %/package-lock.json %/.npmrc
+	$(call ensure_node)
+	cd $* && npm ci --loglevel=error
+	@touch $@

@@ -32,15 +32,16 @@ from config.settings import Settings
 from daemon import failpoints, first_run, homeassistant_parts
 from daemon.app import EXIT_REFUSED, App, Step
 from daemon.bus import CoreBus
+from daemon.domain import asyncapi
 from daemon.domain.commands import VERBS
 from daemon.domain.errors import AdapterFailed, StartRefused
 from daemon.domain.figures import Figures, Look, Tally
 from daemon.domain.ids import NodeName
 from daemon.domain.policy import Policy
 from daemon.domain.reports import ClockTicked, DaemonStarted, DaemonStopping, SweepDue
+from daemon.domain.topics import PROTOCOL
 from daemon.domain.wire import MAX_BYTES
 from daemon.handlers.context import Rules
-from daemon.handlers.ping import PROTOCOL
 from daemon.importing import without_collections
 from daemon.jobs.run import Jobs
 from daemon.jobs.tokens import TokenDesk
@@ -339,7 +340,7 @@ class _Composition:
         return {
             "name": "tokd", "version": self._version, "protocol": PROTOCOL, "node": self._settings.daemon.node,
             "verbs": sorted(name for name, verb in VERBS.items() if not verb.is_local),
-            "limits": {"bytes": MAX_BYTES},
+            "limits": {"bytes": MAX_BYTES}, "schema": asyncapi.fingerprint(),
         }  # fmt: skip
 
     def _ready(self, bus: CoreBus, broker: _Broker, platform: TikTokUploader) -> None:

@@ -4,8 +4,8 @@ import importlib.metadata
 
 from adapters.broker.files import Guest
 from adapters.homeassistant import Birth, HomeAssistant, HomeAssistantSettings
-from adapters.mqtt import Topics
 from config.settings import Settings
+from daemon.domain.topics import Topics
 
 _SWEEP_S = 300  # the timer's: at each sweep the daemon's state is published
 

@@ -10,6 +10,8 @@ Jobs and the WorkerPool with their threads. Fake: platform, media, vault, ids, c
         assert core.post(reply["result"]["post"]).state is State.PUBLISHED
         core.restart(clean=False)             # as after kill -9; clock, platform, media and file stay
 
+At its end every reply, event and state that came out is held to the AsyncAPI document (tests/conformity.py).
+
 Time never passes by itself: `run_for`/`run_until` move the clock from one armed date to the next. Nothing is ever
 waited for by sleeping: `settle` returns when the bus queue is empty and no work is under way. A fake call that a test
 holds (`core.platform.next("init", gate.wait)`) keeps the core from settling: use `wait_until` from tests/waiting.py.
@@ -52,6 +54,7 @@ from daemon.jobs.tokens import TokenDesk
 from daemon.jobs.tools import Tools
 from daemon.ports import Introducer
 from daemon.worker import WorkerPool
+from tests.conformity import all_faults
 from tests.fakes.browser import FakeBrowser, FakePictures, FakeProfiles
 from tests.fakes.clock import CountedIds, FakeClock, ManualTimer
 from tests.fakes.media import FakeMedia
@@ -232,6 +235,8 @@ class Core:
         self._link = link
         self._is_running = False
         self._names = 0
+        self._calls: list[Call] = []
+        self.told: list[dict[str, Any]] = []  # every event, once it has been stopped
 
     def _ledger_of(self, home: Path) -> Path:
         """Return the ledger that lies there, or put an empty one into memory, where a commit waits for no disk.
@@ -329,7 +334,28 @@ class Core:
         assert self.pool.stop(DEADLINE_S), "a worker does not end: is a gate of the test still shut?"
         if clean and not self.deaths.found:
             self.bus.ask(DaemonStopping())
+        is_over = self.deaths.found or not self.bus._thread.is_alive()  # nobody can be asked then
+        faults = [] if is_over else self._faults()
         assert self.bus.stop(DEADLINE_S)
+        assert not faults, "\n".join(faults)
+
+    def _faults(self) -> list[str]:
+        self.told = self.events()
+        return all_faults(self.heard, self.told, self.kept)
+
+    @property
+    def heard(self) -> list[dict[str, Any]]:
+        """Return every reply that has come."""
+        return [reply for call in self._calls for reply in call.replies]
+
+    @property
+    def kept(self) -> list[tuple[str, str]]:
+        """Return every retained state that was offered: what stands below `state/`, and the payload."""
+        return [
+            (message.address, message.payload)
+            for message in self.publisher.offered
+            if message.kind == "state"
+        ]
 
     def die(self) -> None:
         """End as a kill does: nothing is reported, no session is closed; what the workers held is lost."""
@@ -409,6 +435,7 @@ class Core:
             actor=actor, verb=verb, raw=as_json(body).encode(), transport=transport, received_at=self.clock.now(),
             is_local=is_local, settle=call._settle, answer=call._answer,
         )  # fmt: skip
+        self._calls.append(call)
         self.bus.submit(replace(request, is_backlog=is_backlog))
         return call
 

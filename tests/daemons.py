@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import urllib.request
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from paho.mqtt.properties import Properties
 
 from adapters.simulator.child import CLIENT_KEY, CLIENT_SECRET, SimulatorChild
 from daemon.domain.errors import TokdError
+from tests.conformity import all_faults
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -90,6 +92,9 @@ class Daemon:
         self.environ: dict[str, str] = {}  # over that of the tests
         self.process: subprocess.Popen[bytes] | None = None
         self.log = folder / "daemon.log"
+        self.replies: deque[dict[str, Any]] = deque(
+            maxlen=1000
+        )  # the newest answers that came through its socket
 
     def use_simulator(self, simulator: Simulator) -> "Daemon":
         self.settings |= {
@@ -142,7 +147,9 @@ class Daemon:
         from adapters.control.client import ControlClient
 
         client = ControlClient(self.state_dir / "control.sock")
-        return list(client.call(verb, {"args": args or {}, **envelope}, timeout_s=30))[-1]
+        reply = list(client.call(verb, {"args": args or {}, **envelope}, timeout_s=30))[-1]
+        self.replies.append(reply)
+        return reply
 
     def link(self, simulator: Simulator, name: str = "demo", user: str | None = None) -> dict[str, Any]:
         """Link an account with tokens minted by the simulator."""
@@ -206,6 +213,17 @@ class Daemon:
         """Read the ledger with an independent reader, the daemon being down or up."""
         with sqlite3.connect(f"file:{self.state_dir}/tokd.db?mode=ro", uri=True) as database:
             return database.execute(query).fetchall()
+
+    def check_protocol(self) -> None:
+        """Hold what it has said, as far as it stands in its outbox or came through its socket, to the document."""
+        if not (self.state_dir / "tokd.db").exists():
+            return
+        rows = self.rows("SELECT kind, address, payload FROM outbox")
+        replies = [json.loads(payload) for kind, _, payload in rows if kind == "reply"]
+        events = [json.loads(payload) for kind, _, payload in rows if kind == "event"]
+        states = [(address, payload) for kind, address, payload in rows if kind == "state"]
+        faults = all_faults([*replies, *self.replies], events, states)
+        assert not faults, "\n".join(faults[:20])
 
     def write(self, statement: str) -> None:
         """Change the ledger while the daemon is down, as if time had passed."""

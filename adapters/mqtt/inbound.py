@@ -7,10 +7,10 @@ from typing import Any
 
 from paho.mqtt.client import MQTTMessage
 
-from adapters.mqtt.topics import CommandTopic, Topics
 from daemon.domain.errors import Code, Rejected
 from daemon.domain.events import as_json
 from daemon.domain.times import iso
+from daemon.domain.topics import CommandTopic, Topics
 from daemon.domain.wire import Request, read_request
 
 TRANSPORT = "mqtt"

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from datetime import datetime
 
-from adapters.mqtt.topics import Topics
+from daemon.domain.topics import Topics
 from daemon.ports import Outgoing
 
 CLOUDEVENT = "application/cloudevents+json"

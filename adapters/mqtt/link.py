@@ -16,7 +16,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from adapters.mqtt.letters import Letter
 from adapters.mqtt.settings import MqttSettings
-from adapters.mqtt.topics import Topics
+from daemon.domain.topics import Topics
 
 IN_FLIGHT = 20
 MAX_PACKET = 16 * 1024 * 1024  # what is larger the broker drops, and its sender hears nothing of it

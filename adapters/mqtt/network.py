@@ -15,10 +15,10 @@ from adapters.mqtt.reception import Reception
 from adapters.mqtt.relay import Relay
 from adapters.mqtt.settings import MqttSettings
 from adapters.mqtt.sockets import Interrupted, Patience, open_socket
-from adapters.mqtt.topics import Topics
 from daemon.domain.events import as_json
 from daemon.domain.reports import BrokerJoined, NeighbourCame
 from daemon.domain.times import iso
+from daemon.domain.topics import Topics
 from daemon.ports import Bus, Clock, Neighbour
 
 log = logging.getLogger("tokd.mqtt")

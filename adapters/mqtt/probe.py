@@ -15,7 +15,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from adapters.mqtt.settings import MqttSettings
 from adapters.mqtt.sockets import _context  # the same trust as the gateway's
-from adapters.mqtt.topics import Topics
+from daemon.domain.topics import Topics
 
 Verdict = Literal["ok", "warn", "fail"]
 EXPIRES_SOON_DAYS = 14

@@ -11,7 +11,7 @@ from adapters.mqtt.letters import JSON, Ack, Letter
 from adapters.mqtt.link import Link
 from adapters.mqtt.mailbox import Mailbox
 from adapters.mqtt.relay import MOST_IN_MEMORY, Relay
-from adapters.mqtt.topics import Topics
+from daemon.domain.topics import Topics
 from daemon.ports import Bus, Clock
 
 log = logging.getLogger("tokd.mqtt")

@@ -8,8 +8,8 @@ from adapters.mqtt.backoff import OncePer
 from adapters.mqtt.inbound import TRANSPORT
 from adapters.mqtt.letters import Ack, Letter, letter_of
 from adapters.mqtt.link import Acknowledged, Connected, Link
-from adapters.mqtt.topics import Topics
 from daemon.domain.reports import MessagesSent
+from daemon.domain.topics import Topics
 from daemon.ports import Bus, Clock, Outgoing
 
 log = logging.getLogger("tokd.mqtt")

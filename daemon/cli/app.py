@@ -10,6 +10,7 @@ from daemon.cli import (
     access,
     accounts,
     configuration,
+    describing,
     doctor,
     posts,
     profiles,
@@ -60,6 +61,7 @@ tokens.register(app)
 access.register(app)
 watching.register(app)
 configuration.register(app)
+describing.register(app)
 doctor.register(app)
 
 

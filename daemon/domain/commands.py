@@ -242,7 +242,9 @@ class Ping(Command):
 
 
 class Describe(Command):
-    """Return every verb with the JSON schema of its arguments."""
+    """Return every verb with the JSON schema of its arguments; with `asyncapi` all of the protocol as a document."""
+
+    asyncapi: bool = False
 
 
 class Health(Command):

@@ -4,9 +4,8 @@ from typing import Any
 
 from daemon.domain.commands import Ping
 from daemon.domain.times import iso
+from daemon.domain.topics import PROTOCOL
 from daemon.handlers.context import Context
-
-PROTOCOL = "v1"
 
 
 def handle(command: Ping, context: Context) -> dict[str, Any]:  # noqa: ARG001 - it has no arguments

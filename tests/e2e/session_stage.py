@@ -339,6 +339,7 @@ def sessions(
             if start:
                 stage.daemon.start()
             yield stage
+            stage.daemon.check_protocol()
         finally:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 stage.daemon.stop()

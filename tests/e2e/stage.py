@@ -166,3 +166,4 @@ def staged(
         if start:
             daemon.start()
         yield Stage(folder, simulator, daemon, broker)
+        daemon.check_protocol()

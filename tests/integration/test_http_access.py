@@ -16,7 +16,7 @@ CLOSED = [
     ("POST", "/browse"), ("POST", "/profiles/master/login"), ("POST", "/api/v1/posts"), ("GET", "/api/v1/posts"),
     ("GET", "/api/v1/posts/p_1"), ("PATCH", "/api/v1/posts/p_1"), ("DELETE", "/api/v1/posts/p_1"),
     ("POST", "/api/v1/posts/p_1/publish-now"), ("POST", "/api/v1/posts/p_1/resolve"), ("GET", "/api/v1/accounts"),
-    ("GET", "/metrics"), ("GET", "/openapi.json"), ("GET", "/api/v1/events"),
+    ("GET", "/metrics"), ("GET", "/openapi.json"), ("GET", "/asyncapi.json"), ("GET", "/api/v1/events"),
 ]  # fmt: skip
 
 

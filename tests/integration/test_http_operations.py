@@ -1,5 +1,6 @@
 """Probes, numbers, the description."""
 
+import hashlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 
 from adapters.http.errors import STATUSES
+from daemon.domain import asyncapi
 from daemon.domain.errors import Code
 from tests.integration.http_stage import Stage, staged
 
@@ -115,7 +117,7 @@ def test_every_endpoint_is_described(described: dict[str, Any]) -> None:
         ("GET", "/api/v1/accounts"), ("DELETE", "/api/v1/accounts/{name}"), ("POST", "/api/v1/accounts/{name}/enable"),
         ("POST", "/api/v1/accounts/{name}/disable"), ("POST", "/api/v1/accounts/{name}/check"),
         ("GET", "/tiktok/auth"), ("GET", "/tiktok/callback"), ("GET", "/livez"), ("GET", "/readyz"), ("GET", "/metrics"),
-        ("GET", "/openapi.json"), ("GET", "/api/v1/events"), ("POST", "/tiktok/webhook"),
+        ("GET", "/openapi.json"), ("GET", "/asyncapi.json"), ("GET", "/api/v1/events"), ("POST", "/tiktok/webhook"),
         ("POST", "/api/v1/media"), ("GET", "/api/v1/media/{sha256}"),
     }  # fmt: skip
 
@@ -165,3 +167,11 @@ def test_a_body_refuses_other_fields_in_the_description_too(described: dict[str,
         schemas[name]["additionalProperties"] is False
         for name in ("Nothing", "Browse", "SchedulePost", "PostToTiktok")
     )
+
+
+def test_the_protocol_is_given_as_the_very_bytes_whose_hash_is_told(tmp_path: Path) -> None:
+    with staged(tmp_path) as stage:
+        answer = stage.get("/asyncapi.json")
+
+    assert hashlib.sha256(answer.raw).hexdigest() == asyncapi.fingerprint()
+    assert answer.headers["content-type"] == "application/json"

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from daemon.domain import commands, reports
+from daemon.domain import commands, reports, session_reports
 from daemon.domain.commands import VERBS, Command, describe_verbs
 from daemon.domain.errors import Code
 from daemon.domain.events import EventType, as_json
@@ -29,8 +29,9 @@ def test_every_command_has_exactly_one_verb_and_one_handler() -> None:
 def test_every_report_has_a_handler() -> None:
     own = {
         found
-        for _, found in inspect.getmembers(reports, inspect.isclass)
-        if found.__module__ == reports.__name__
+        for module in (reports, session_reports)
+        for _, found in inspect.getmembers(module, inspect.isclass)
+        if found.__module__ == module.__name__
     }
 
     assert set(REPORTS) == own - ANSWERS

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from adapters.homeassistant import HomeAssistant, HomeAssistantSettings
-from adapters.mqtt import Topics
 from adapters.mqtt.letters import letter_of
 from daemon.domain.errors import Fault
 from daemon.domain.ids import AccountName
 from daemon.domain.reports import BrokerJoined, NeighbourCame, RefreshFailed
 from daemon.domain.session import BrowserEnded, EndReason, Pictured
+from daemon.domain.topics import Topics
 from tests.core import Core
 from tests.fakes.platform import failed
 from tests.waiting import wait_until

@@ -12,7 +12,6 @@ import pytest
 from adapters.homeassistant import Birth, HomeAssistant, HomeAssistantSettings
 from adapters.homeassistant.introducer import CLEARED, MIGRATE
 from adapters.homeassistant.names import device_id, entity_id
-from adapters.mqtt import Topics
 from daemon.domain.commands import SWITCHES, VERBS
 from daemon.domain.events import EventType, types_of
 from daemon.domain.ids import AccountName, NodeName, ProfileName
@@ -20,6 +19,7 @@ from daemon.domain.introduction import AccountFacts, Facts, Told
 from daemon.domain.login import Login
 from daemon.domain.post import FINAL
 from daemon.domain.session import SessionState
+from daemon.domain.topics import Topics
 from daemon.domain.wire import read_request
 from tests.homeassistant_schema import check_message
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from adapters.mqtt.topics import Topics
+from daemon.domain.topics import Topics
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """For those who run tokd: is it alive, is it ready, its numbers, its description, its events."""
 
+import asyncio
+
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
@@ -9,6 +11,7 @@ from adapters.http.openapi import OPEN, describe, gives
 from adapters.http.parts import Caller, parts_of
 from adapters.http.reading import read_query
 from adapters.http.stream import EventStream, open_stream
+from daemon.domain import asyncapi as protocol
 from daemon.domain.errors import Code, Rejected
 from daemon.domain.ids import SELF_ACTOR
 from daemon.domain.reports import FiguresWanted
@@ -69,6 +72,14 @@ async def openapi(request: Request, caller: Caller) -> JSONResponse:  # noqa: AR
     """Return this description."""
     read_query(request, NoQuery)
     return JSONResponse(describe(request.app, parts_of(request).settings.version))
+
+
+@router.get("/asyncapi.json", responses=gives(200, "An AsyncAPI 3.0 document."))
+async def asyncapi(request: Request, caller: Caller) -> Response:  # noqa: ARG001 - who asks must be known
+    """Return the description of what tokd speaks over MQTT; the SHA-256 of these bytes stands in `info`."""
+    read_query(request, NoQuery)
+    text = await asyncio.to_thread(protocol.text)  # made once, and that takes a while
+    return Response(text, media_type="application/json")
 
 
 @router.get(

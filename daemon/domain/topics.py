@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from daemon.domain.ids import NAME, SELF_ACTOR
 
+PROTOCOL = "v1"
 COMMAND_LEVELS = 3  # actor, resource, verb
 MAX_REPLY_TOPIC = 512
 
@@ -33,7 +34,7 @@ class Topics:
     @property
     def base(self) -> str:
         """Return what all topics of this node begin with."""
-        return f"{self.prefix}/v1/{self.node}"
+        return f"{self.prefix}/{PROTOCOL}/{self.node}"
 
     @property
     def availability(self) -> str:
@@ -55,6 +56,10 @@ class Topics:
         """Return the filter of all commands."""
         return f"{self.base}/cmd/#"
 
+    def command(self, actor: str, verb: str) -> str:
+        """Return the topic to which an actor sends a command."""
+        return f"{self.base}/cmd/{actor}/{verb}"
+
     def event(self, channel: str) -> str:
         """Return the topic of a kind of event."""
         return f"{self.base}/event/{channel}"
@@ -64,10 +69,6 @@ class Topics:
         if path.startswith("alert/"):
             return f"{self.base}/{path}"
         return f"{self.base}/state/{path}"
-
-    def command(self, actor: str, verb: str) -> str:
-        """Return the topic on which this actor sends this command."""
-        return f"{self.base}/cmd/{actor}/{verb}"
 
     def screenshot(self, account: str) -> str:
         """Return the topic of an account's pictures."""
