@@ -11,7 +11,6 @@ from daemon.domain.wire import Request
 from daemon.handlers.context import Context
 from daemon.ports import StoredCommand
 
-
 _KNOCKS = frozenset({Code.NO_SUCH_LINK, Code.BAD_FIELD, Code.BAD_JSON, Code.TOO_LARGE})
 
 

@@ -33,7 +33,7 @@ def core(database: str, tmp_path: Path) -> Iterator[Core]:
 
 
 @pytest.fixture
-def other(database: str, core: Core) -> Iterator[SqlStore]:  # noqa: ARG001 - it has made the schema
+def other(database: str, core: Core) -> Iterator[SqlStore]:
     store = SqlStore(database, NodeName("right"))
     store.open()
     yield store
