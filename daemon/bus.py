@@ -203,6 +203,7 @@ class CoreBus:
             raise
         except Exception as error:  # noqa: BLE001 - one by one finds the culprit
             if len(items) > 1:
+                self._intake.undone()
                 for item in items:
                     self._process([item])
             else:
@@ -212,6 +213,7 @@ class CoreBus:
 
     def _transact(self, items: Sequence[_Item]) -> Batch:
         batch = Batch()
+        self._intake.begin()
         ended = [item.work for item in items if isinstance(item, _WorkEnded)]
         if len(ended) < len(items):
             now = self._clock.now()

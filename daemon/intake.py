@@ -16,7 +16,7 @@ from daemon.domain.gates import Buckets, check_open
 from daemon.domain.ids import AccountName, Actor
 from daemon.domain.wire import Request
 from daemon.domain.work import Work
-from daemon.handlers.auditing import is_worth_noting, note
+from daemon.handlers.auditing import is_own_question, is_strangers_knock, is_worth_noting, note
 from daemon.handlers.context import Accepted, Context, Deferred, Rules
 from daemon.handlers.registry import COMMANDS
 from daemon.ports import Outgoing, StoredCommand
@@ -70,6 +70,14 @@ class Intake:
         self._buckets = Buckets(rules.gates.rate_per_s, rules.gates.burst)
         self.is_draining = False
 
+    def begin(self) -> None:
+        """Begin a transaction."""
+        self._buckets.begin()
+
+    def undone(self) -> None:
+        """Note that a transaction was rolled back, and that all that was in it will be taken once more."""
+        self._buckets.undo()
+
     def take(self, request: Request, context: Context, batch: Batch) -> None:
         """Execute or refuse one message; its reply follows the commit. Raises RolledBack."""
         batch.has_commands = True
@@ -78,7 +86,8 @@ class Intake:
         verb = VERBS.get(request.verb)
         is_durable = verb is not None and verb.is_durable and request.error is None
         try:
-            self._buckets.take(request.transport, request.actor, context.now)
+            if not is_own_question(request):
+                self._buckets.take(request.transport, request.actor, context.now)
             if request.error is not None:
                 raise request.error
             self._rules.gates.check(request.actor, request.verb, request.transport)
@@ -240,13 +249,14 @@ class Intake:
         try:
             result = _handle(request, context)
         except Rejected as refusal:
-            body = replies.refused(refusal)
+            body, is_knock = replies.refused(refusal), is_strangers_knock(request, refusal.code)
         else:
+            is_knock = False
             if isinstance(result, Deferred):
                 context.start(replace(result.work, request=request))
                 return
             body = {"status": "done", "result": result}
-        if VERBS[request.verb].has_effect:
+        if VERBS[request.verb].has_effect and not is_knock:
             note(request, body, context)
         reply = self.reply(request.id, request.verb, context.now, body)
         self._answer(request, reply, None, context, batch)

@@ -181,13 +181,15 @@ class FileStore:
                     found[name] = stored.group(1)
         return found
 
-    def remove(self, names: Collection[str]) -> None:
-        """Remove stored files."""
+    def remove(self, names: Collection[str], days: float) -> None:
+        """Remove stored files, but none that has been renewed since it was found old."""
+        limit = self._now() - days * 86400
         with contextlib.suppress(FileNotFoundError), self.parts.opened(make=False) as (outer, _):
             for name in names:
                 if _STORED.fullmatch(name):
                     with contextlib.suppress(FileNotFoundError):
-                        os.unlink(name, dir_fd=outer)
+                        if os.stat(name, dir_fd=outer, follow_symlinks=False).st_ctime < limit:
+                            os.unlink(name, dir_fd=outer)
 
 
 class Upload:

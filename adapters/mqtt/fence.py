@@ -6,6 +6,7 @@ It proves, too, that the broker lets us write and read: a SUBACK alone proves no
 import re
 import secrets
 
+_LONGEST = 12  # patiences: no broker keeps as much as would take longer
 _MARKER = re.compile(rb"[0-9a-f]{32}")
 
 
@@ -17,13 +18,14 @@ class Fence:
         self._marker = b""
         self._has_backlog = False
         self._heard_at: float | None = None
+        self._raised_at = 0.0
         self.is_proven = False  # our own message has come back on this connection
 
     def raise_(self, now: float, *, has_session: bool) -> bytes:
         """Begin on a new connection; return the marker to send."""
         self._marker = secrets.token_hex(16).encode()
         self._has_backlog = has_session
-        self._heard_at = now
+        self._heard_at = self._raised_at = now
         self.is_proven = False
         return self._marker
 
@@ -54,6 +56,7 @@ class Fence:
 
     def is_backlog(self, now: float) -> bool:
         """Tell whether a command that comes now was sent while we were away."""
-        if self._heard_at is not None:
+        # Not for ever: where the broker keeps the marker, steady commands would count as backlog until the end of days.
+        if self._heard_at is not None and now < self._raised_at + self._patience_s * (_LONGEST - 1):
             self._heard_at = now
         return self._has_backlog

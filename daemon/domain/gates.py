@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 from types import MappingProxyType
 
 from daemon.domain.errors import Code, Rejected
-from daemon.domain.ids import Actor
+from daemon.domain.ids import SELF_ACTOR, Actor
 
 OPEN_DOOR = "control"  # the socket of this machine's own command line: its owner may do everything
 _BROKER = "mqtt"
@@ -27,7 +27,9 @@ class Gates:
 
     def allows(self, actor: Actor, verb: str, transport: str) -> bool:
         """Tell whether this actor may send this verb through this door."""
-        if transport == OPEN_DOOR:
+        if (
+            transport == OPEN_DOOR or actor == SELF_ACTOR
+        ):  # no caller can be called so: a route asks by itself
             return True
         name = verb.replace("/", ".")
         own = self.grants.get(actor)
@@ -52,13 +54,28 @@ class Buckets:
         self._rate = rate_per_s
         self._burst = float(burst)
         self._left: dict[tuple[str, Actor], tuple[float, datetime]] = {}
+        self._before: dict[tuple[str, Actor], tuple[float, datetime] | None] = {}
+
+    def begin(self) -> None:
+        """Let `undo` go back to here."""
+        self._before.clear()
+
+    def undo(self) -> None:
+        """Forget what was counted since `begin`: it was rolled back, and all of it comes again."""
+        for key, before in self._before.items():
+            self._left.pop(key, None)
+            if before is not None:
+                self._left[key] = before
+        self._before.clear()
 
     def take(self, transport: str, actor: Actor, now: datetime) -> None:
         """Count one command. Raises Rejected(rate_limited) with the seconds to wait."""
         if transport == OPEN_DOOR:
             return
         key = (transport, actor)
-        left, since = self._left.pop(key, (self._burst, now))
+        found = self._left.pop(key, None)
+        self._before.setdefault(key, found)
+        left, since = found or (self._burst, now)
         elapsed = max(0.0, (now - since).total_seconds())  # a clock set back refills nothing
         left = min(self._burst, left + elapsed * self._rate)
         is_allowed = left >= 1

@@ -308,6 +308,7 @@ class AccountInspected:
     account: AccountName
     creator: Creator | None
     error: PlatformError | None
+    linked_at: datetime | None = None  # of the link that was asked about
 
 
 @dataclass(frozen=True, slots=True)

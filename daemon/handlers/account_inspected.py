@@ -10,9 +10,13 @@ from daemon.handlers.context import Context
 def handle(report: AccountInspected, context: Context) -> None:
     """Answer with the account as it stands; `checked` tells whether TikTok has answered."""
     error = report.error
-    if error is not None and error.fault is Fault.AUTH:
+    account = context.unit.account(report.account, lock=True)
+    is_of_now = (
+        account is not None and account.linked_at == report.linked_at
+    )  # else it was linked anew meanwhile
+    if error is not None and error.fault is Fault.AUTH and is_of_now:
         context.mark_needs_login(report.account, f"{error.code}: {error.message}")
-    account = context.unit.account(report.account)
+        account = context.unit.account(report.account)
     if account is None:
         gone = Rejected(Code.NO_SUCH_ACCOUNT, f"there is no account {report.account} any more")
         context.answer(report.request, {"status": "rejected", "error": gone.as_dict()})

@@ -304,7 +304,7 @@ class Context:
 
     def disable_account(self, name: AccountName, detail: str) -> None:
         """Note that the platform has shut this account out of posting."""
-        account = self.unit.account(name)
+        account = self.unit.account(name, lock=True)
         if account is not None and account.enabled:
             changed = replace(account, enabled=False, detail=detail)
             self.save_account(changed, EventType.ACCOUNT_DISABLED, detail=detail)

@@ -8,6 +8,6 @@ from daemon.handlers.context import Context
 
 def handle(report: CreatorRead, context: Context) -> None:
     """Store the options where they have changed."""
-    account = context.unit.account(report.account)
+    account = context.unit.account(report.account, lock=True)
     if account is not None and account.creator != report.creator:
         context.save_account(replace(account, creator=report.creator))

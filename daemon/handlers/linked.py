@@ -7,7 +7,7 @@ from daemon.domain.account import Account
 from daemon.domain.errors import Code, Rejected
 from daemon.domain.events import EventType
 from daemon.domain.ids import AccountName
-from daemon.domain.verdicts import HOLD_DISABLED, HOLD_LOGIN, HOLD_SCOPE
+from daemon.domain.verdicts import HOLD_LOGIN, HOLD_SCOPE
 from daemon.domain.work import RefreshAccount
 from daemon.handlers.context import Context
 from daemon.handlers.release import release_held
@@ -36,14 +36,24 @@ def refuse_other_person(old: Account | None, open_id: str) -> None:
 
 
 def keep_linked(context: Context, account: Account, **told: Any) -> Account:
-    """Store an account with its new tokens, and let the posts go on that waited for them."""
+    """Store an account with its new tokens, and let the posts go on that waited for them.
+
+    One that is switched off stays so: its posts would go out against somebody's word.
+    """
     old = context.unit.account(account.name)
     if old is not None:
         account = replace(account, token_version=old.token_version + 1, creator=old.creator)
+        if not old.enabled:
+            account = replace(account, enabled=False, detail=switched_off(account.name))
     context.save_account(account, EventType.ACCOUNT_LINKED, **told)
-    release_held(context, (HOLD_LOGIN, HOLD_SCOPE, HOLD_DISABLED), account.name)
+    release_held(context, (HOLD_LOGIN, HOLD_SCOPE), account.name)
     context.start(RefreshAccount(account.name))
     return account
+
+
+def switched_off(name: AccountName) -> str:
+    """Return what stands at an account that does not post."""
+    return f"switched off; `tokd account enable {name}` switches it on"
 
 
 def tell_link_failed(context: Context, account: AccountName, code: str, message: str) -> None:

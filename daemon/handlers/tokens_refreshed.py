@@ -15,7 +15,7 @@ from daemon.handlers.release import release_held
 
 def handle(report: TokensRefreshed, context: Context) -> Account:
     """Store the pair. Raises StaleAttempt where the account was linked anew meanwhile."""
-    account = context.unit.account(report.account)
+    account = context.unit.account(report.account, lock=True)  # another node may unlink it just now
     if account is None or account.token_version != report.token_version:
         raise StaleAttempt(f"account {report.account} has other tokens by now")
     changed = replace(

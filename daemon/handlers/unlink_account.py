@@ -17,7 +17,10 @@ def handle(command: UnlinkAccount, context: Context) -> dict[str, Any] | Accepte
     Raises Rejected: no_such_account; busy while posts of it are being sent or are with TikTok, for their status
     could not be read any more, and while it is being unlinked already.
     """
-    account = context.find_account(command.account)
+    known = context.find_account(command.account)
+    account = (
+        context.unit.account(known.name, lock=True) or known
+    )  # another node may renew its tokens just now
     if account.login is Login.UNLINKED and not account.is_being_unlinked:
         detail = "it was unlinked before"
         return {"account": account.name, "login": account.login.value, "revoked": False, "detail": detail}

@@ -72,5 +72,5 @@ class FetchJobs:
         for first in range(0, len(contents), ASKED_AT_ONCE):
             used |= unit.files_used(contents[first : first + ASKED_AT_ONCE], since)
         names = [name for name, sha256 in aged.items() if sha256 not in used][:REMOVED_AT_ONCE]
-        self.store.remove(names)
+        self.store.remove(names, self.keep_days)
         return len(names)

@@ -216,4 +216,5 @@ class AccountJobs:
             fault = error
         except StaleAttempt:
             pass
-        self.tools.ask_surely(AccountInspected(request, name, creator, fault))
+        linked_at = account.linked_at if account is not None else None
+        self.tools.ask_surely(AccountInspected(request, name, creator, fault, linked_at))

@@ -54,8 +54,8 @@ class MediaStore(Protocol):
     def aged(self, days: float) -> dict[str, str]:
         """Return the names (with their SHA-256) of stored files that have lain unchanged for so many days."""
 
-    def remove(self, names: Collection[str]) -> None:
-        """Remove stored files. Fast."""
+    def remove(self, names: Collection[str], days: float) -> None:
+        """Remove stored files that still count as so old: somebody may have sent one again meanwhile. Fast."""
 
 
 class MediaFetcher(Protocol):

@@ -112,6 +112,16 @@ def test_a_broker_that_keeps_commands_from_us_is_told(tmp_path: Path, bus: FakeB
 # -- the fence alone -------------------------------------------------------------------------------------------
 
 
+def test_commands_that_never_cease_do_not_keep_the_fence_up_where_the_marker_does_not_come() -> None:
+    fence = Fence(10)
+    fence.raise_(0, has_session=True)
+
+    given_up = [fence.gave_up(at) or (fence.is_backlog(at) and False) for at in range(0, 200, 5)]
+
+    assert given_up.count(True) == 1
+    assert not fence.is_backlog(200)
+
+
 def test_the_fence_waits_longer_while_a_backlog_comes() -> None:
     fence = Fence(10)
     fence.raise_(0, has_session=True)

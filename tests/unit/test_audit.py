@@ -8,6 +8,7 @@ import pytest
 
 from daemon.domain.audit import first_break
 from daemon.domain.gates import Gates
+from daemon.domain.ids import SELF_ACTOR
 from tests.core import Core
 
 
@@ -63,6 +64,16 @@ def test_a_long_order_is_noted_twice(core: Core) -> None:
     core.schedule()
 
     assert words(core)[1:] == [("post.schedule", "accepted", None), ("post.schedule", "done", None)]
+
+
+@pytest.mark.parametrize("state", ["guessed", "s" * 201])
+def test_a_stranger_who_knocks_at_the_callback_cannot_fill_the_trail(core: Core, state: str) -> None:
+    args = {"state": state, "code": "guessed"}
+
+    for _ in range(3):
+        core.refusal("account/finish_link", args, id="", actor=SELF_ACTOR, transport="http", is_local=True)
+
+    assert trail(core) == []
 
 
 def test_a_dry_run_is_not_noted(core: Core) -> None:

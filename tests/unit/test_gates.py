@@ -15,7 +15,7 @@ from config.load import load
 from config.problems import ConfigError
 from daemon.domain.errors import Code, Rejected
 from daemon.domain.gates import Buckets, Gates
-from daemon.domain.ids import Actor
+from daemon.domain.ids import SELF_ACTOR, Actor
 from tests.core import Core
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
@@ -39,6 +39,13 @@ ROWS = [
     ("a grant counts for its own name only", Actor("panel2"), "session/open", "mqtt", False),
     ("a user of HTTP is another actor than a user of the broker", Actor("ann"), "post/list", "mqtt", True),
     ("a user of HTTP has a grant, too", ANN, "post/list", "http", False),
+    (
+        "tokd's own questions pass: no caller can be called so",
+        SELF_ACTOR,
+        "account/finish_link",
+        "http",
+        True,
+    ),
     ("the command line on this machine may send everything", PANEL, "system/drain", "control", True),
 ]
 
@@ -55,6 +62,33 @@ def test_a_refusal_names_the_actor_the_verb_and_the_setting() -> None:
         GATES.check(STRANGER, "session/open", "mqtt")
 
     assert caught.value.code is Code.FORBIDDEN
+
+
+def test_a_stranger_who_asks_for_health_keeps_nobody_from_the_callback(tmp_path: Path) -> None:
+    with Core(tmp_path, link=False, gates=Gates(rate_per_s=0.001, burst=1)) as core:
+        for _ in range(3):
+            core.do("system/health", id="", actor=SELF_ACTOR, transport="http")
+
+        args = {"state": "lost", "code": "c"}
+        refusal = core.refusal(
+            "account/finish_link", args, id="", actor=SELF_ACTOR, transport="http", is_local=True
+        )
+
+    assert refusal["code"] == "no_such_link"
+
+
+def test_what_is_run_again_after_a_roll_back_counts_once(tmp_path: Path) -> None:
+    with Core(tmp_path, link=False, gates=Gates(rate_per_s=0.001, burst=3)) as core:
+        entered, gate = threading.Event(), threading.Event()
+        holder = threading.Thread(target=core.bus.read, args=(lambda _: entered.set() or gate.wait(),))
+        holder.start()
+        entered.wait()
+        calls = [core.submit("system/pause", id=f"p-{number}") for number in (1, 2)]
+        calls.append(core.submit("system/pause", dry_run=True))  # rolls the whole batch back
+        gate.set()
+        holder.join()
+
+        assert [call.final()["status"] for call in calls] == ["done"] * 3
 
 
 # -- settings ------------------------------------------------------------------------------------------------

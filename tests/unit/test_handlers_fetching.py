@@ -38,6 +38,8 @@ class Stage:
             place, library, threading.Event(), now=lambda: self.uploads.stat().st_ctime + self.ahead_s
         )
 
+        self.store = store
+
         def jobs(tools: Tools) -> FetchJobs:
             self.fetcher.stopping = tools.stopping
             return FetchJobs(tools=tools, fetcher=self.fetcher, store=store, keep_days=30)
@@ -206,6 +208,17 @@ def test_a_file_of_an_open_post_stays_however_old_it_is(stage: Stage) -> None:
     stage.core.clock.advance(31 * DAY_S)
     stage.core.sweep()
     assert not path.exists()
+
+
+def test_a_file_that_was_sent_again_while_the_sweep_looked_stays(stage: Stage) -> None:
+    path = stored(stage, "a" * 64)
+    stage.ahead_s = 31 * DAY_S
+    found = stage.store.aged(30)
+    stage.ahead_s = 0  # as old as if it had been renewed just now
+
+    stage.store.remove(found, 30)
+
+    assert (list(found), path.exists()) == ([path.name], True)
 
 
 def test_no_file_goes_while_an_order_waits_for_one(stage: Stage) -> None:

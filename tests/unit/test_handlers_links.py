@@ -512,6 +512,34 @@ def test_an_account_is_switched_off_and_on(core: Core) -> None:
     assert core.event_types("account/ada")[-2:] == ["account.disabled", "account.enabled"]
 
 
+def test_a_new_link_does_not_switch_on_what_a_person_has_switched_off(core: Core) -> None:
+    core.media.put("clip.mp4")
+    post = core.scheduled(in_s=60)
+    core.do("account/disable", {"account": "ada"})
+    core.run_for(60)
+
+    core.link(access_token="access-1", refresh_token="refresh-1")
+    core.run_for(60)
+
+    assert (core.account().enabled, core.post(post).reason) == (False, "account_disabled")
+    assert "tokd account enable ada" in (core.account().detail or "")
+
+
+def test_a_check_that_failed_before_a_new_link_says_nothing_against_it(core: Core) -> None:
+    def link_and_fail() -> None:
+        tokens = {"access_token": "access-1", "refresh_token": "refresh-1", "open_id": "open-ada"}
+        core.clock.advance(1)
+        core.do("account/import", {"account": "ada"} | tokens, is_local=True)
+        raise DENIED  # what the old refresh token gets
+
+    core.platform.next("creator", DENIED)
+    core.platform.next("refresh", link_and_fail)
+
+    core.do("account/check", {"account": "ada"})
+
+    assert core.account().login is Login.OK
+
+
 def test_a_check_asks_tiktok_now(core: Core) -> None:
     core.platform.creator_answer = replace(core.platform.creator_answer, nickname="Ada L.")
 
