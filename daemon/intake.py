@@ -86,7 +86,8 @@ class Intake:
         verb = VERBS.get(request.verb)
         is_durable = verb is not None and verb.is_durable and request.error is None
         try:
-            if not is_own_question(request):
+            # A backlog is as long as we were away; whoever sent it once does not send it again.
+            if not is_own_question(request) and not request.is_backlog:
                 self._buckets.take(request.transport, request.actor, context.now)
             if request.error is not None:
                 raise request.error

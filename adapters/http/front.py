@@ -22,6 +22,7 @@ log = logging.getLogger("tokd.http")
 Observe = Callable[[str, int, float], None]  # endpoint, status, seconds
 FAULT = "tokd failed on this request; its log says more"
 _VERSIONS = {"1.0", "1.1"}
+_DIGITS_MAX = 20
 UPLOADS = "/api/v1/media"
 _SAFE = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 
@@ -91,7 +92,7 @@ class Front:
         most = self._settings.body_max
         if scope["method"] == "POST" and path == UPLOADS:
             most = self._settings.upload_max + FORM_SLACK
-        if not length.isdecimal() or int(length[:20]) > most:
+        if not length.isdecimal() or len(length) > _DIGITS_MAX or int(length) > most:
             return refusal(413, Code.TOO_LARGE, f"a body may have {most} bytes", path)
         return None
 

@@ -214,6 +214,12 @@ def test_what_is_wrong_counts_as_well(core: Core) -> None:
     assert codes[-1] == "rate_limited"
 
 
+def test_what_waited_while_tokd_was_away_is_not_counted(core: Core) -> None:
+    replies = [core.send("system/resume", is_backlog=True) for _ in range(30)]
+
+    assert {reply["status"] for reply in replies} == {"done"}
+
+
 def test_an_actor_whose_orders_pile_up_is_told_so(core: Core) -> None:
     core.media.put("clip.mp4", checked=False)
     core.media.gate = threading.Event()
