@@ -11,9 +11,11 @@ from daemon.cli import (
     accounts,
     configuration,
     doctor,
+    keys,
     posts,
     profiles,
     running,
+    safekeeping,
     sessions,
     system,
     tasks,
@@ -58,6 +60,8 @@ profiles.register(app)
 system.register(app)
 tokens.register(app)
 access.register(app)
+keys.register(app)
+safekeeping.register(app)
 watching.register(app)
 configuration.register(app)
 doctor.register(app)
