@@ -17,6 +17,7 @@ _OTHERS = 0o077
 _WAL_RESET_FIXED = (3, 51, 3)
 _WAL_RESET_BACKPORTS = ((3, 44, 6), (3, 50, 7))
 _SQLITE = "sqlite:///"
+_RESTORE = "stop tokd; `tokd db check` says more, `tokd restore FILE` puts the latest backup back"
 
 
 def check_disk(settings: Settings) -> Iterator[Finding]:
@@ -73,7 +74,7 @@ def _database(url: str) -> Iterator[Finding]:
         yield fail(
             "database",
             f"{path}: {error}",
-            "stop tokd; `tokd db check` says more, `tokd restore FILE` puts the latest backup back",
+            _RESTORE,
         )
 
 
@@ -97,7 +98,7 @@ def _read(path: Path) -> Finding:
         return fail(
             "database",
             f"{path} is damaged: {health}",
-            "stop tokd; `tokd restore FILE` puts the latest backup back",
+            _RESTORE,
         )
     if found == HEAD:
         return ok("database", f"{path}, schema {found}, quick_check ok")
