@@ -5,7 +5,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,10 @@ from adapters.storage.store import SqlStore
 from daemon.domain.errors import StartRefused
 from daemon.domain.ids import NodeName
 from tests.brokers import free_port
-from tests.daemons import Daemon
+from tests.daemons import Daemon, make_clip
 from tests.fakes.values import NOW
 from tests.integration.test_backup import damage, tokd
+from tests.waiting import wait_until
 
 
 @dataclass
@@ -27,7 +28,7 @@ class Safe:
 
     daemon: Daemon
     port: int
-    started: int = 0
+    post: str
 
     def get(self, path: str) -> tuple[int, Any]:
         try:
@@ -40,16 +41,33 @@ class Safe:
 @pytest.fixture(scope="module")
 def safe(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Safe]:
     port = free_port()
+    folder = tmp_path_factory.mktemp("safe")
     daemon = Daemon(
-        tmp_path_factory.mktemp("safe"),
-        {"daemon.safe_mode_starts": "3", "http.port": str(port), "http.metrics_need_token": "false"},
+        folder,
+        {
+            "tiktok.api_base": "http://127.0.0.1:9",
+            "tiktok.client_key": "k",
+            "tiktok.client_secret": "s" * 20,
+            "daemon.safe_mode_starts": "3",
+            "http.port": str(port),
+            "http.metrics_need_token": "false",
+        },
     )
     try:
-        for _ in range(3):
+        make_clip(daemon.media / "clip.mp4")
+        daemon.start()
+        daemon.call(
+            "account/import", {"account": "demo", "access_token": "a", "refresh_token": "r", "open_id": "o"}
+        )
+        later = datetime.now(UTC) + timedelta(hours=1)
+        post = daemon.schedule(at=later.isoformat())["result"]["post"]
+        daemon.kill()
+        for _ in range(2):
             daemon.start()
             daemon.kill()
+        daemon.write(f"UPDATE post SET due_at = due_at - {3660 * 10**6}, wake_at = wake_at - {3660 * 10**6}")
         daemon.start()
-        yield Safe(daemon, port)
+        yield Safe(daemon, port, post)
     finally:
         daemon.stop()
 
@@ -74,7 +92,7 @@ def test_every_order_is_refused_and_says_what_to_do(safe: Safe) -> None:
 
 
 def test_what_is_known_can_be_read(safe: Safe) -> None:
-    assert safe.daemon.call("post/list")["result"]["posts"] == []
+    assert [post["post"] for post in safe.daemon.call("post/list")["result"]["posts"]] == [safe.post]
     assert "dev.tokd.daemon.safe_mode" in [event["type"] for event in safe.daemon.events()]
 
 
@@ -84,6 +102,12 @@ def test_http_says_that_it_lives_and_is_not_ready(safe: Safe) -> None:
     assert (status, json.loads(body)["phase"]) == (503, "safe_mode")
     assert safe.get("/livez")[0] == 200
     assert b"tokd_safe_mode 1.0" in safe.get("/metrics")[1]
+
+
+def test_a_post_that_is_due_is_left_alone(safe: Safe) -> None:
+    assert safe.get("/readyz")[0] == 503  # the bus has turned since the start
+
+    assert safe.daemon.rows("SELECT state, claims, version FROM post") == [("scheduled", 0, 1)]
 
 
 def test_a_person_leaves_it_and_the_next_start_works(safe: Safe) -> None:
@@ -96,7 +120,8 @@ def test_a_person_leaves_it_and_the_next_start_works(safe: Safe) -> None:
     safe.daemon.start()
 
     assert left.returncode == 0, left.stderr
-    assert safe.daemon.call("system/health")["result"]["phase"] == "ready"
+    assert safe.daemon.call("system/health")["result"]["phase"] != "safe_mode"
+    wait_until(lambda: safe.daemon.post(safe.post)["state"] != "scheduled", what="the post taken up")
 
 
 @pytest.fixture
