@@ -24,7 +24,7 @@ from daemon.domain.errors import TokdError
 FORMAT = 1
 MANIFEST, LEDGER, KEYS = "manifest.json", "tokd.db", "fernet.keys"
 _COUNTED = ("post", "attempt", "account", "task", "command", "outbox", "audit")
-_MANIFEST_MAX = 64 * 1024
+_SMALL_MAX = 64 * 1024
 _CHUNK = 1024 * 1024
 
 
@@ -94,7 +94,7 @@ def unpack(source: Path, ledger: Path) -> tuple[Manifest, bytes | None]:
             with ledger.open("wb") as out:
                 for chunk in _chunks(archive, LEDGER):
                     out.write(chunk)
-            keys = b"".join(_chunks(archive, KEYS)) if manifest.has_keys else None
+            keys = b"".join(_chunks(archive, KEYS, _SMALL_MAX)) if manifest.has_keys else None
         if _hash(ledger) != manifest.sha256:
             raise BackupFailed(f"{source} is damaged: its ledger has another SHA-256 than its manifest says")
         with closing(open_readonly(ledger)) as raw:
@@ -155,7 +155,7 @@ def _add(archive: tarfile.TarFile, name: str, file: io.IOBase, size: int) -> Non
 
 
 def _manifest_in(archive: tarfile.TarFile) -> Manifest:
-    text = b"".join(_chunks(archive, MANIFEST, _MANIFEST_MAX))
+    text = b"".join(_chunks(archive, MANIFEST, _SMALL_MAX))
     try:
         manifest = _MANIFESTS.validate_json(text)
     except ValidationError as error:
