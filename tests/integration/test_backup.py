@@ -22,10 +22,10 @@ from adapters.storage.store import PENDING, SqlStore
 from daemon.domain.errors import StartRefused
 from daemon.domain.ids import NodeName
 from tests.daemons import ROOT, Daemon, Simulator, make_clip
-from tests.fakes.values import NOW, a_post, an_account
+from tests.fakes.values import NOW, a_post, a_request, an_account
 from tests.waiting import wait_until
 
-POSTS = 8
+POSTS = 5  # an account may begin six in a minute
 
 
 def tokd(daemon: Daemon, *words: str) -> subprocess.CompletedProcess[str]:
@@ -282,3 +282,24 @@ def test_a_restore_that_was_cut_short_keeps_the_daemon_from_an_empty_start(
     restore(backup, ledger)
     store.open()
     store.close()
+
+
+def test_an_order_that_was_open_in_the_backup_is_answered_and_not_begun_again(
+    ledger: Path, tmp_path: Path
+) -> None:
+    store = SqlStore(f"sqlite:///{ledger}", NodeName("main"))
+    store.open()
+    with store.transaction() as unit:
+        unit.add_command(a_request(verb="post/schedule"), "c-1")
+    store.close()
+
+    restore(take(ledger, tmp_path / "b.tar"), ledger)
+
+    store.open()
+    with store.transaction() as unit:
+        assert unit.open_commands() == []
+        stored = unit.find_command(a_request().actor, "c-1")
+    store.close()
+    assert stored is not None
+    assert stored.reply is not None
+    assert stored.reply["error"]["code"] == "stale_backlog"
