@@ -303,3 +303,43 @@ def test_an_order_that_was_open_in_the_backup_is_answered_and_not_begun_again(
     assert stored is not None
     assert stored.reply is not None
     assert stored.reply["error"]["code"] == "stale_backlog"
+
+
+KILLED_RESTORE = """
+import os, signal, sys
+from datetime import UTC, datetime
+from pathlib import Path
+from adapters.storage.restore import restore_backup
+
+count, true = int(sys.argv[3]), os.rename
+
+def dies(*args, **kwargs):
+    global count
+    count -= 1
+    if count == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return true(*args, **kwargs)
+
+os.rename = dies
+restore_backup(Path(sys.argv[1]), Path(sys.argv[2]), "main", datetime.now(UTC), has_broker=False)
+"""
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_restore_that_is_killed_while_it_exchanges_the_two_can_only_be_run_again(
+    ledger: Path, tmp_path: Path, count: int
+) -> None:
+    backup = take(ledger, tmp_path / "b.tar")
+    words = [sys.executable, "-c", KILLED_RESTORE, str(backup), str(ledger), str(count)]
+
+    done = subprocess.run(words, cwd=ROOT, check=False, timeout=30)
+
+    assert done.returncode == -9
+    with pytest.raises(StartRefused, match="interrupted"):
+        SqlStore(f"sqlite:///{ledger}", NodeName("main")).open()
+    restore(backup, ledger)
+    store = SqlStore(f"sqlite:///{ledger}", NodeName("main"))
+    store.open()
+    with store.transaction() as unit:
+        assert unit.post(a_post().id) is not None
+    store.close()
