@@ -1,6 +1,7 @@
 """Secrets at rest: Fernet, with purpose and owner bound into what is sealed, and keys that can be rotated."""
 
 import errno
+import hashlib
 import json
 import os
 import shlex
@@ -25,15 +26,36 @@ class FernetVault:
     keeps logs clean knows the live secrets. Raises StartRefused for keys that are no keys.
     """
 
-    def __init__(self, keys: Sequence[str], on_clear: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self, keys: Sequence[str], on_clear: Callable[[str], None] | None = None,
+        source: Callable[[], Sequence[str]] | None = None,
+    ) -> None:  # fmt: skip
+        self._source = source
         try:
-            self._fernet = MultiFernet([Fernet(key) for key in keys])
+            self._take(keys)
         except ValueError:
             # `from None`: the library's message may carry a piece of the key.
             raise StartRefused(
                 f"the vault got {len(keys)} keys, and needs one or more, each 32 bytes in url-safe base64"
             ) from None
         self._on_clear = on_clear
+
+    def _take(self, keys: Sequence[str]) -> None:
+        fernets = [Fernet(key) for key in keys]
+        self._fernet, self._newest = MultiFernet(fernets), fernets[0] if fernets else None
+
+    def read_keys(self) -> None:
+        """Read the keys anew. Raises StartRefused where they cannot be read; the old ones stay then."""
+        if self._source is not None:
+            self._take(self._source())
+
+    def is_newest(self, sealed: str) -> bool:
+        """Tell whether this was sealed with the newest key."""
+        try:
+            self._newest.decrypt(sealed) if self._newest else None
+        except InvalidToken:
+            return False
+        return True
 
     def seal(self, purpose: str, owner: str, clear: str) -> str:
         """Return text that only `open` with the same purpose and owner turns back."""
@@ -64,6 +86,56 @@ class FernetVault:
             return None
         value = body.get("v")
         return value if isinstance(value, str) else None
+
+
+def key_id(key: str) -> str:
+    """Return a key's name: the beginning of its hash, from which nobody can tell the key."""
+    return hashlib.sha256(key.encode()).hexdigest()[:12]
+
+
+def add_key(path: Path) -> str:
+    """Put a new key before the others in the file, at once or not at all; return its name. Raises StartRefused."""
+    keys = _keys_in(_require(path), path)
+    fresh = Fernet.generate_key().decode("ascii")
+    _replace(path, [fresh, *keys])
+    return key_id(fresh)
+
+
+def prune_keys(path: Path) -> list[str]:
+    """Keep the newest key of the file only; return the names of the others. Raises StartRefused.
+
+    Call it when nothing is sealed with them any more: what is can never be opened again.
+    """
+    newest, *old = _keys_in(_require(path), path)
+    if old:
+        _replace(path, [newest])
+    return [key_id(key) for key in old]
+
+
+def _require(path: Path) -> str:
+    text = _read_private(path)
+    if text is None:
+        raise StartRefused(f"there is no key file {path}; the first start of tokd makes one")
+    return text
+
+
+def _replace(path: Path, keys: Sequence[str]) -> None:
+    """Write the keys beside the file and rename: whoever reads it finds the old ones or the new ones, whole."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            with open(fd, "wb") as file:  # noqa: PTH123 - a descriptor, not a path
+                os.fchmod(fd, 0o600)  # whatever the umask
+                file.write("".join(f"{key}\n" for key in keys).encode("ascii"))
+                file.flush()
+                os.fsync(fd)
+            draft.rename(path)
+        finally:
+            draft.unlink(missing_ok=True)
+        _sync_directory(path.parent)
+    except OSError as error:
+        raise StartRefused(f"the key file {path} cannot be written: {_reason(error)}") from error
 
 
 def load_keys(path: Path, credentials_dir: Path | None, *, create: bool) -> tuple[list[str], str]:

@@ -3,17 +3,19 @@
 import logging
 import sys
 import threading
+import time
 from types import TracebackType
 from typing import Any, Literal, TextIO, cast
 
 import structlog
 from structlog.typing import EventDict, Processor
 
+from config.journal import JournalHandler, is_journal
 from config.redaction import REDACTED, Redactor
 
 __all__ = ["REDACTED", "Redactor", "configure", "get_logger"]
 
-LogFormat = Literal["auto", "console", "json"]
+LogFormat = Literal["auto", "console", "json", "journal"]
 
 # At DEBUG or INFO they print addresses with their queries, request bodies or a line per tick.
 _CHATTY = ("urllib3", "apscheduler", "alembic", "sqlalchemy", "selenium", "undetected_chromedriver")
@@ -46,9 +48,11 @@ def configure(
     stream = sys.stderr if stream is None else stream
     as_json = format == "json" or (format == "auto" and not stream.isatty())
     number = logging.getLevelNamesMapping()[level.upper()]
-    handler = logging.StreamHandler(stream)
-    handler.setLevel(number)
+    handler: logging.Handler = logging.StreamHandler(stream)
     handler.setFormatter(_RedactingFormatter(redactor, as_json=as_json))
+    if format == "journal" or (format == "auto" and is_journal(stream)):
+        handler = JournalHandler(redactor, otherwise=handler)
+    handler.addFilter(_Level(number))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(number)
@@ -65,6 +69,36 @@ def configure(
     sys.excepthook = _log_uncaught
     threading.excepthook = _log_uncaught_in_thread
     sys.unraisablehook = _log_unraisable
+
+
+class _Level(logging.Filter):
+    """The usual level, and for a while perhaps another one. No thread waits for its end: the next record sees it."""
+
+    def __init__(self, usual: int) -> None:
+        super().__init__()
+        self._usual = self._now = usual
+        self._until: float | None = None
+
+    def set(self, level: int, for_s: float | None) -> None:
+        if for_s is None:
+            self._usual = level
+        self._now, self._until = level, None if for_s is None else time.monotonic() + for_s
+        logging.getLogger().setLevel(level)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if self._until is not None and time.monotonic() >= self._until:
+            self._until, self._now = None, self._usual
+            logging.getLogger().setLevel(self._usual)
+        return record.levelno >= self._now
+
+
+def set_level(level: str, for_s: float | None = None) -> None:
+    """Log from `level` on, for so many seconds or for good. Chatty libraries stay at WARNING. From any thread."""
+    number = logging.getLevelNamesMapping()[level.upper()]
+    for handler in logging.getLogger().handlers:
+        for found in handler.filters:
+            if isinstance(found, _Level):
+                found.set(number, for_s)
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:

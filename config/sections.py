@@ -88,6 +88,15 @@ class DaemonSettings(Section):
         description="Folder of the database, the keys and the control socket; only tokd may read it.",
     )
     workers: Whole = Field(4, ge=1, le=64, description="How many posts are worked on at the same time.")
+    safe_mode_starts: Whole = Field(
+        3,
+        ge=0,
+        le=100,
+        description="So many unclean starts in a row, and the next one is in safe mode; 0 is never.",
+    )
+    safe_mode_within_s: Number = Field(
+        600, gt=0, le=_DAY_S, description="Seconds within which those starts must have been."
+    )
     failpoint: str | None = Field(
         None,
         json_schema_extra={"hidden": True},

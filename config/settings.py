@@ -150,8 +150,9 @@ class LogSettings(Section):
     level: Literal["debug", "info", "warning", "error", "critical"] = Field(
         "info", description="Least important level that is logged."
     )
-    format: Literal["auto", "console", "json"] = Field(
-        "auto", description="Look of a line; auto is console on a terminal and json elsewhere."
+    format: Literal["auto", "console", "json", "journal"] = Field(
+        "auto",
+        description="Look of a line; auto is console on a terminal, journal where stderr is systemd's, else json.",
     )
 
 

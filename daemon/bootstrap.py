@@ -19,18 +19,19 @@ from adapters.scheduler.clock import RandomIds, SystemClock
 from adapters.scheduler.timer import ApschedulerTimer
 from adapters.simulator.child import CLIENT_KEY, CLIENT_SECRET, SimulatorChild
 from adapters.storage.lock import StateLock
+from adapters.storage.starts import StartLog
 from adapters.storage.store import SqlStore
 from adapters.tiktok.settings import TikTokSettings
 from adapters.tiktok.uploader import TikTokUploader
 from adapters.tokens import TokenGate
 from adapters.vault import FernetVault, load_keys
 from config.load import Loaded
-from config.logging import Redactor, configure
+from config.logging import Redactor, configure, set_level
 from config.login_markers import LoginMarkers
 from config.session_section import SessionSettings
 from config.settings import Settings
 from daemon import failpoints, first_run, homeassistant_parts
-from daemon.app import EXIT_REFUSED, App, Step
+from daemon.app import EXIT_FAILED, EXIT_REFUSED, App, Step
 from daemon.bus import CoreBus
 from daemon.domain import asyncapi
 from daemon.domain.commands import VERBS
@@ -50,6 +51,7 @@ from daemon.media_parts import media_parts
 from daemon.policy_parts import gates_of, policy_of
 from daemon.ports import MediaProbe, MediaStore
 from daemon.session_parts import session_parts, session_policy
+from daemon.start_parts import note_start, say_safe_mode
 from daemon.worker import WorkerPool
 
 LOG = logging.getLogger("tokd")
@@ -87,15 +89,18 @@ def run_daemon(loaded: Loaded, options: RunOptions, say: Callable[[str], None] |
         LOG.warning("%s", warning)
     stopping = threading.Event()
     app = App(stopping)
+    house = _Composition(settings, loaded.markers, options, app, stopping, redactor, say or _print)
     try:
         failpoints.arm(settings.daemon.failpoint)
-        on_ready = _Composition(
-            settings, loaded.markers, options, app, stopping, redactor, say or _print
-        ).build()
+        on_ready = house.build()
     except (StartRefused, AdapterFailed) as error:
         LOG.error("not started: %s", error)  # noqa: TRY400 - the sentence is all a person needs
+        house.end()
         return EXIT_REFUSED
-    return app.run(on_ready)
+    code = app.run(on_ready)
+    if code != EXIT_FAILED:
+        house.end()
+    return code
 
 
 def _print(line: str) -> None:
@@ -123,6 +128,8 @@ class _Composition:
         self._boot = self._ids.boot()
         self._version = importlib.metadata.version("tokd")
         self._started_at = self._clock.now()
+        self._starts: StartLog | None = None
+        self._safe_mode: str | None = None
         self._parts: dict[str, Callable[[], dict[str, Any]]] = {}
         self._simulator: SimulatorChild | None = None
         http = settings.http
@@ -138,6 +145,7 @@ class _Composition:
         lock = StateLock(state_dir)
         lock.take()
         self._add("lock", lambda: None, lambda _s: lock.release())
+        self._starts, self._safe_mode = note_start(self._settings, self._clock, self._figures)
         try:
             broker = self._broker(state_dir)
             platform = self._platform(state_dir)
@@ -162,8 +170,7 @@ class _Composition:
             fetches=media.jobs(self._settings, tools),
         )  # fmt: skip
         pool = WorkerPool(
-            self._settings.daemon.workers, jobs.run, bus.work_ended, self._app,
-            self._settings.session.max_concurrent,
+            self._settings.daemon.workers, jobs.run, bus.work_ended, self._app, self._settings.session.max_concurrent
         )  # fmt: skip
         control = ControlServer(self._settings.control_socket, bus, self._clock, self._app)
         bus.add_publisher(control)
@@ -172,10 +179,13 @@ class _Composition:
         if broker.settings is not None:
             self._add_gateway(broker.settings, bus)
         serve_http = self._http(bus, platform, media.store)
-        self._add("profiles", sessions.start, lambda _s: None)
+        if self._safe_mode is None:
+            self._add("profiles", sessions.start, lambda _s: None)
         self._add("recovery", lambda: bus.ask(DaemonStarted()), lambda _s: bus.ask(DaemonStopping()))
         self._add("control", control.start, lambda _s: control.stop())
         serve_http()  # before the workers: it is stopped after them, when every session's end has been told
+        if (reason := self._safe_mode) is not None:  # the ledger can be read, nothing works on it
+            return lambda: say_safe_mode(reason, self._say)
         self._add("workers", pool.start, pool.stop)
         self._add(
             "timer",
@@ -185,6 +195,11 @@ class _Composition:
         self._add("sessions", lambda: None, sessions.stop)
         self._add("intake", lambda: bus.tell(SweepDue()), lambda _s: bus.refuse_new_work())
         return lambda: self._ready(bus, broker, platform)
+
+    def end(self) -> None:
+        """Note that this start ended cleanly, or was refused."""
+        if self._starts is not None:
+            self._starts.end()
 
     def _add(self, name: str, start: Callable[[], Any], stop: Callable[[float], Any]) -> None:
         self._app.steps.append(Step(name, start, stop))
@@ -260,11 +275,12 @@ class _Composition:
 
     def _vault(self) -> FernetVault:
         credentials = os.environ.get("CREDENTIALS_DIRECTORY")
-        keys, source = load_keys(
-            self._settings.key_file, Path(credentials) if credentials else None, create=True
-        )
+        place = self._settings.key_file, Path(credentials) if credentials else None
+        keys, source = load_keys(*place, create=True)
         LOG.info("secrets are sealed with %s", source)
-        return FernetVault(keys, on_clear=self._redactor.add)
+        return FernetVault(
+            keys, on_clear=self._redactor.add, source=lambda: load_keys(*place, create=False)[0]
+        )
 
     def _rules(
         self, platform: TikTokUploader, media: MediaProbe, vault: FernetVault, *, has_broker: bool
@@ -275,6 +291,7 @@ class _Composition:
             media=media, vault=vault, ids=self._ids, random=random.random, health=self._health, has_broker=has_broker,
             gates=gates_of(self._settings), gate=self._gate, redact=self._redactor.clean_known, figures=self._figures,
             introducer=homeassistant_parts.introducer(self._settings) if has_broker else None,
+            safe_mode=self._safe_mode, set_log_level=set_level,
         )  # fmt: skip
 
     def _store(self, rules: Rules) -> SqlStore:
@@ -313,6 +330,7 @@ class _Composition:
             return {"ok": bool(status.get("connected")) and status.get("self_test") is not False, **status}
 
         self._parts["mqtt"] = look
+        self._figures.watch(Look.BROKER, lambda: float(bool(gateway.status().get("connected"))))
 
     def _http(self, bus: CoreBus, platform: TikTokUploader, store: MediaStore | None) -> Callable[[], None]:
         """Build the HTTP adapter where it has a port; return what adds its step, in its place."""

@@ -159,7 +159,8 @@ class CoreBus:
         finally:
             self._opened.set()
         try:
-            self._restart_commands()
+            if self._rules.safe_mode is None:
+                self._restart_commands()
             while self._take_turn():
                 pass
         finally:

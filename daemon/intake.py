@@ -14,6 +14,7 @@ from daemon.domain.events import as_json
 from daemon.domain.figures import Tally
 from daemon.domain.gates import Buckets, check_open
 from daemon.domain.ids import AccountName, Actor
+from daemon.domain.restored import BEHIND_FLAG
 from daemon.domain.wire import Request
 from daemon.domain.work import Work
 from daemon.handlers.auditing import is_own_question, is_strangers_knock, is_worth_noting, note
@@ -163,6 +164,8 @@ class Intake:
             raise Rejected(Code.EXPIRED, f"{request.verb} came after its deadline; it was not carried out")
         if request.is_backlog and request.command is not None and request.command.acts_at_once:
             self._refuse_stale(request)
+        if verb_has_effect(request):
+            self._refuse_unsafe(request, context)
         if is_durable:
             waiting = (*self._open.values(), *(actor for _, actor in batch.accepted))
             count = sum(actor == request.actor for actor in waiting)
@@ -170,6 +173,22 @@ class Intake:
         if is_durable and self.is_draining:
             raise Rejected(
                 Code.SHUTTING_DOWN, "tokd is stopping; send it again with the same id", retryable=True
+            )
+
+    def _refuse_unsafe(self, request: Request, context: Context) -> None:
+        """Refuse every order in safe mode, and after a restore those that were sent before it."""
+        if self._rules.safe_mode is not None:
+            raise Rejected(
+                Code.SAFE_MODE,
+                f"tokd is in safe mode ({self._rules.safe_mode}) and does nothing; look at its log, then "
+                "`tokd safe-mode leave` and start it again",
+                retryable=True,
+            )
+        if request.is_backlog and context.unit.flag(BEHIND_FLAG) is not None:
+            raise Rejected(
+                Code.STALE_BACKLOG,
+                f"{request.verb} was sent while tokd was away, and its ledger was restored from a backup since: it may "
+                "have been carried out already; look, then send it again",
             )
 
     @staticmethod
@@ -253,10 +272,16 @@ class Intake:
             body, is_knock = replies.refused(refusal), is_strangers_knock(request, refusal.code)
         else:
             is_knock = False
-            if isinstance(result, Deferred):
+            if isinstance(result, Deferred) and self._rules.safe_mode is None:
                 context.start(replace(result.work, request=request))
                 return
             body = {"status": "done", "result": result}
+            if isinstance(result, Deferred):
+                body = replies.refused(
+                    Rejected(
+                        Code.SAFE_MODE, f"{request.verb} needs a worker; tokd is in safe mode and has none"
+                    )
+                )
         if VERBS[request.verb].has_effect and not is_knock:
             note(request, body, context)
         reply = self.reply(request.id, request.verb, context.now, body)
@@ -277,6 +302,11 @@ class Intake:
             )  # fmt: skip
         elif request.reply_to:
             context.outgoing.append(direct_reply(request, reply, self._rules.redact))
+
+
+def verb_has_effect(request: Request) -> bool:
+    """Tell whether a message orders a change, so far as it can be read."""
+    return request.error is None and request.verb in VERBS and VERBS[request.verb].has_effect
 
 
 def direct_reply(request: Request, reply: dict[str, Any], redact: Callable[[str], str]) -> Outgoing:

@@ -34,6 +34,7 @@ FAST = {
     "access.burst": "1000000",
     "access.open_max": "100000",
     "log.format": "json",
+    "daemon.safe_mode_starts": "0",  # who kills it on purpose does not want it to be careful
 }
 
 

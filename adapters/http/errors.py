@@ -57,6 +57,7 @@ STATUSES: Mapping[Code, int] = {
     Code.NOT_CONFIGURED: 503,
     Code.SESSION_LIMIT: 503,
     Code.SHUTTING_DOWN: 503,
+    Code.SAFE_MODE: 503,
     Code.SESSION_TIMEOUT: 504,
 }
 _ARGS = "args."  # where a field stands in a command; a body over HTTP has no such level

@@ -27,6 +27,12 @@ _COUNTERS = {
     Tally.CLOCK_JUMPS: ("tokd_clock_jumps", "Steps of the clock, or sleeps of the machine.", ()),
     Tally.HINTS: ("tokd_webhooks", "Webhooks, by what they led to.", ("outcome",)),
 }
+_LOOKS = {
+    Look.WAL_BYTES: ("tokd_db_wal_bytes", "Size of the database's write-ahead log."),
+    Look.SAFE_MODE: ("tokd_safe_mode", "1: tokd does nothing until a person has looked."),
+    Look.BROKER: ("tokd_broker_connected", "1: the broker is connected. Not there without one."),
+    Look.DISK_FREE: ("tokd_disk_free_bytes", "Room where the ledger is kept."),
+}
 _SUCCESSES = tuple(
     f"dev.tokd.{kind.value}" for kind in (EventType.POST_PUBLISHED, EventType.POST_SENT_TO_INBOX)
 )
@@ -97,6 +103,9 @@ class Metrics:
         yield _gauges("tokd_loop_age_seconds", "Seconds since a loop has last turned.", "loop", loops)
         expiry = "When an account's refresh token expires."
         yield _gauges("tokd_token_expiry_timestamp_seconds", expiry, "account", standing.token_expiry)
+        if standing.last_backup is not None:
+            told = "When the latest backup of the ledger was taken."
+            yield _gauge("tokd_backup_last_success_timestamp_seconds", told, standing.last_backup)
         success = "When an account has last got a post out."
         yield _gauges("tokd_last_success_timestamp_seconds", success, "account", dict(self._successes))
 
@@ -116,9 +125,10 @@ class Metrics:
         if redacted is not None:
             told = "Texts that a secret was taken out of."
             yield CounterMetricFamily("tokd_redactions", told, value=redacted)
-        wal = self._figures.look(Look.WAL_BYTES)
-        if wal is not None:
-            yield _gauge("tokd_db_wal_bytes", "Size of the database's write-ahead log.", wal)
+        for look, (name, told) in _LOOKS.items():
+            seen = self._figures.look(look)
+            if seen is not None:
+                yield _gauge(name, told, seen)
 
 
 class _Page(Collector):

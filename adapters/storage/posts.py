@@ -8,6 +8,7 @@ from sqlalchemy import (
     Connection,
     Select,
     and_,
+    delete,
     func,
     insert,
     or_,
@@ -45,7 +46,9 @@ from adapters.storage.statements import (
 )  # fmt: skip
 from daemon.domain.errors import StaleAttempt
 from daemon.domain.ids import AccountName, NodeName, PostId
-from daemon.domain.post import Attempt, Post, State
+from daemon.domain.post import FINAL, Attempt, Post, State
+
+ENDED = sorted(FINAL)
 
 
 class PostsMixin:
@@ -269,6 +272,24 @@ class PostsMixin:
         if self._db.execute(update(ATTEMPT).where(same).values(values)).rowcount == 0:
             self._db.execute(insert(ATTEMPT).values(values))
 
+    def sealed_attempts(self, after: tuple[PostId, int] | None, limit: int) -> list[Attempt]:
+        """Return attempts that hold a sealed upload address, in order."""
+        query = select(ATTEMPT).where(ATTEMPT.c.upload_url.is_not(None))
+        if after is not None:
+            query = query.where(tuple_(ATTEMPT.c.post, ATTEMPT.c.number) > after)
+        found = self._db.execute(query.order_by(ATTEMPT.c.post, ATTEMPT.c.number).limit(limit)).mappings()
+        return [rows.attempt_of(row) for row in found]  # type: ignore[arg-type]
+
+    def drop_posts(self, before: datetime, limit: int) -> int:
+        """Forget posts that ended before `before`, with their attempts; return how many."""
+        query = select(POST.c.id).where(
+            POST.c.finished_at < rows.micros(before), POST.c.state.in_(ENDED), POST.c.retained == 0,
+            POST.c.task.is_(None), POST.c.wake_at.is_(None),
+        )  # fmt: skip
+        if self._db.dialect.name == "postgresql":
+            query = _skip_locked(query)
+        return drop_these(self._db, self._db.execute(query.limit(limit)).scalars().all())
+
     def _posts(self, query: Select[Any], **parameters: Any) -> list[Post]:
         found = [rows.post_of(row) for row in self._db.execute(query, parameters).mappings()]  # type: ignore[arg-type]
         for post in found:
@@ -280,6 +301,14 @@ class PostsMixin:
         if before is not None and before != state:
             self.moves.append((before, state))
         self._states[post_id] = state
+
+
+def drop_these(db: Connection, ids: Sequence[str]) -> int:
+    """Remove these posts and their attempts; return how many."""
+    if not ids:
+        return 0
+    db.execute(delete(ATTEMPT).where(ATTEMPT.c.post.in_(ids)))
+    return db.execute(delete(POST).where(POST.c.id.in_(ids))).rowcount
 
 
 def _skip_locked(query: Select[Any]) -> Select[Any]:

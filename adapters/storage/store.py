@@ -20,6 +20,7 @@ from daemon.domain.figures import Figures, Tally, Timing
 from daemon.domain.ids import NodeName
 
 LOG = logging.getLogger("tokd.storage")
+PENDING = ".restore-pending"  # beside the ledger, while a restore is exchanging it
 _FULL = ("database or disk is full", "no space left", "disk full")
 _BROKEN = ("disk i/o error", "malformed", "not a database", "file is encrypted")
 
@@ -52,7 +53,8 @@ class SqlStore:
             self.close()
             cause = error.orig if isinstance(error, DatabaseError) else error
             raise StartRefused(
-                f"the database cannot be opened: {cause}. Nothing was changed; see `tokd doctor`"
+                f"the database cannot be opened: {cause}. Nothing was changed, and nothing is put in its place. "
+                "`tokd db check` says more; `tokd restore FILE` puts a backup back"
             ) from None
         except BaseException:
             self.close()
@@ -60,9 +62,11 @@ class SqlStore:
 
     def _refuse_newer_file(self) -> None:
         # Before the engine opens it: the pragmas of a connection write to a file that is not in WAL mode.
-        parsed = make_url(self._url)
-        if parsed.get_backend_name() == "sqlite" and parsed.database and not parsed.query:
-            refuse_newer(revision_of_file(Path(parsed.database)))
+        path = ledger_file(self._url)
+        if path is not None:
+            if path.with_name(path.name + PENDING).exists():
+                raise StartRefused(f"a restore of {path} was interrupted; run `tokd restore FILE` once more")
+            refuse_newer(revision_of_file(path))
 
     @contextmanager
     def transaction(self) -> Iterator[SqlUnit]:
@@ -122,6 +126,13 @@ class SqlStore:
         if any(word in text for word in _BROKEN) or error.connection_invalidated:
             # After a failed fsync the page cache may lie: only what a new process reads from disk counts.
             raise StorageFailed(f"the database failed: {error.orig}") from None
+
+
+def ledger_file(url: str) -> Path | None:
+    """Return the file of an SQLite ledger, None for another database."""
+    parsed = make_url(url)
+    is_file = parsed.get_backend_name() == "sqlite" and parsed.database and not parsed.query
+    return Path(str(parsed.database)) if is_file else None
 
 
 def make_engine(url: str) -> Engine:

@@ -1,16 +1,20 @@
 """The tasks' part of a transaction. A task belongs to no node: whoever drives its post writes in its log."""
 
+from datetime import datetime
+
 from pydantic import TypeAdapter
-from sqlalchemy import Connection, bindparam, insert, select, tuple_, update
+from sqlalchemy import Connection, bindparam, delete, insert, or_, select, tuple_, update
 
 from adapters.storage.pages import open_mark, page_mark
+from adapters.storage.posts import ENDED, drop_these
 from adapters.storage.rows import micros
-from adapters.storage.statements import TASK
+from adapters.storage.statements import POST, TASK
 from daemon.domain.errors import StaleAttempt
 from daemon.domain.ids import TaskId
 from daemon.domain.task import Task, TaskStatus
 
 _TASK = TypeAdapter(Task)
+_OVER = [TaskStatus.COMPLETED.value, TaskStatus.FAILED.value]
 _BY_ID = select(TASK.c.body).where(TASK.c.id == bindparam("key"))
 _SAVE = update(TASK).where(TASK.c.id == bindparam("key"), TASK.c.version < bindparam("newer"))
 
@@ -62,6 +66,24 @@ class TasksMixin:
         done = self._db.execute(_SAVE, _moving(task) | {"key": task.id, "newer": task.version})
         if done.rowcount != 1:
             raise StaleAttempt(f"task {task.id}: version {task.version} is not the next one")
+
+    def drop_tasks(self, before: datetime, limit: int) -> int:
+        """Forget final tasks made before `before` with all their posts, if those had all ended; return how many."""
+        stays = select(POST.c.task).where(
+            POST.c.task.is_not(None),
+            or_(
+                POST.c.finished_at.is_(None), POST.c.finished_at >= micros(before), POST.c.state.not_in(ENDED),
+                POST.c.retained == 1, POST.c.wake_at.is_not(None),
+            ),
+        )  # fmt: skip
+        query = select(TASK.c.id).where(
+            TASK.c.created_at < micros(before), TASK.c.status.in_(_OVER), TASK.c.id.not_in(stays)
+        )
+        ids = self._db.execute(query.order_by(TASK.c.created_at).limit(limit)).scalars().all()
+        if not ids:
+            return 0
+        drop_these(self._db, self._db.execute(select(POST.c.id).where(POST.c.task.in_(ids))).scalars().all())
+        return self._db.execute(delete(TASK).where(TASK.c.id.in_(ids))).rowcount
 
 
 def _moving(task: Task) -> dict[str, object]:

@@ -12,9 +12,11 @@ from daemon.cli import (
     configuration,
     describing,
     doctor,
+    keys,
     posts,
     profiles,
     running,
+    safekeeping,
     sessions,
     system,
     tasks,
@@ -59,6 +61,8 @@ profiles.register(app)
 system.register(app)
 tokens.register(app)
 access.register(app)
+keys.register(app)
+safekeeping.register(app)
 watching.register(app)
 configuration.register(app)
 describing.register(app)

@@ -17,12 +17,14 @@ _OTHERS = 0o077
 _WAL_RESET_FIXED = (3, 51, 3)
 _WAL_RESET_BACKPORTS = ((3, 44, 6), (3, 50, 7))
 _SQLITE = "sqlite:///"
+_RESTORE = "stop tokd; `tokd db check` says more, `tokd restore FILE` puts the latest backup back"
 
 
 def check_disk(settings: Settings) -> Iterator[Finding]:
     """Yield what is found about every file that tokd needs."""
     yield from _state_dir(settings.state_dir)
     yield from _database(settings.database_url_text)
+    yield from _starts(settings.state_dir)
     yield _key_file(settings.key_file)
     yield from _media_roots(settings.media.roots)
 
@@ -69,7 +71,11 @@ def _database(url: str) -> Iterator[Finding]:
     try:
         yield _read(path)
     except sqlite3.Error as error:
-        yield fail("database", f"{path}: {error}", "stop tokd and restore the latest backup, or ask for help")
+        yield fail(
+            "database",
+            f"{path}: {error}",
+            _RESTORE,
+        )
 
 
 def _read(path: Path) -> Finding:
@@ -89,7 +95,11 @@ def _read(path: Path) -> Finding:
     finally:
         connection.close()
     if health != "ok":
-        return fail("database", f"{path} is damaged: {health}", "stop tokd and restore the latest backup")
+        return fail(
+            "database",
+            f"{path} is damaged: {health}",
+            _RESTORE,
+        )
     if found == HEAD:
         return ok("database", f"{path}, schema {found}, quick_check ok")
     if found < HEAD:
@@ -97,6 +107,18 @@ def _read(path: Path) -> Finding:
             "database", f"{path} has schema {found}, this program {HEAD}", "the next start upgrades it"
         )
     return fail("database", f"{path} has schema {found}, this program knows {HEAD}", "run the newer tokd")
+
+
+def _starts(folder: Path) -> Iterator[Finding]:
+    from adapters.storage.starts import NAME, read_starts  # noqa: PLC0415 - with SQLAlchemy behind it
+
+    found = read_starts(folder / NAME)
+    if found.safe_mode is not None:
+        yield fail(
+            "safe mode", found.safe_mode, "look at the log, then `tokd safe-mode leave`, and start tokd"
+        )
+    elif found.unclean:
+        yield warn("starts", f"{len(found.unclean)} did not end cleanly of late", "look at the log")
 
 
 def _sqlite_version() -> Finding:

@@ -9,6 +9,8 @@ from daemon.cli.invocation import LONG_S, CommandId, Json, ask, send
 from daemon.cli.output import as_text, print_fields, print_json, say
 from daemon.domain.wire import ENVELOPE_FIELDS, MAX_BYTES, parse_object
 
+_UNITS = {"s": 1, "m": 60, "h": 3600}
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the root."""
@@ -16,6 +18,7 @@ def register(app: typer.Typer) -> None:
     app.command("pause")(pause)
     app.command("resume")(resume)
     app.command("health")(health)
+    app.command("log-level")(log_level)
 
 
 def send_any(
@@ -65,6 +68,32 @@ def resume(ctx: typer.Context, as_json: Json = False) -> None:
     result = ask(ctx, "system/resume", {}, as_json=as_json)
     if result is not None:
         say("posting again")
+
+
+def log_level(
+    ctx: typer.Context,
+    level: Annotated[str, typer.Argument(metavar="LEVEL", help="debug, info, warning or error.")],
+    for_: Annotated[
+        str | None,
+        typer.Option("--for", metavar="TIME", help="Such as 30s, 10m or 2h; else until the next start."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Log more or less from now on, without a restart.
+
+    Example: tokd log-level debug --for 10m
+    """
+    seconds = _seconds(for_) if for_ is not None else None
+    result = ask(ctx, "system/log_level", {"level": level, "for_s": seconds}, as_json=as_json)
+    if result is not None:
+        say(f"the log's level is {result['level']}" + (f" for {for_}" if for_ else " until the next start"))
+
+
+def _seconds(text: str) -> int:
+    number, unit = text[:-1], text[-1:]
+    if not number.isdecimal() or unit not in _UNITS:
+        raise typer.BadParameter(f"{text!r} is not a time such as 30s, 10m or 2h", param_hint="--for")
+    return int(number) * _UNITS[unit]
 
 
 def health(ctx: typer.Context, as_json: Json = False) -> None:

@@ -261,6 +261,27 @@ class ShowAudit(Command):
     limit: int = Field(default=100, ge=1, le=200)
 
 
+class NoteBackup(Command):
+    """Note that a backup was made: for the metric, and for whoever watches. `tokd backup` sends it."""
+
+    taken_at: Annotated[str, StringConstraints(pattern=r"^[0-9T:.+Z-]{20,40}$")]
+    bytes: int = Field(ge=0)
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+class SetLogLevel(Command):
+    """Log more or less from now on, for `for_s` seconds or until the next start."""
+
+    level: Literal["debug", "info", "warning", "error"]
+    for_s: int | None = Field(default=None, ge=1, le=86400)
+
+
+class ResealSecrets(Command):
+    """Read the keys anew and seal a page of secrets under the newest; `after` continues. `tokd keys` sends it."""
+
+    after: Annotated[str, StringConstraints(max_length=200)] | None = None
+
+
 class Pause(Command):
     """Stop posting: due posts are held until `resume`."""
 
@@ -333,6 +354,9 @@ VERBS: dict[str, Verb] = {
         Verb("system/describe", Describe, is_durable=False),
         Verb("system/health", Health, is_durable=False),
         Verb("system/audit", ShowAudit, is_durable=False),
+        Verb("system/backed_up", NoteBackup, is_durable=True, is_local=True),
+        Verb("system/log_level", SetLogLevel, is_durable=False, is_local=True),
+        Verb("keys/reseal", ResealSecrets, is_durable=True, is_local=True),
         Verb("system/pause", Pause, is_durable=True),
         Verb("system/resume", Resume, is_durable=True),
     )

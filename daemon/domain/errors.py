@@ -54,6 +54,7 @@ class Code(StrEnum):
     ALREADY_FINAL = "already_final"
     ALREADY_POSTED = "already_posted"
     SHUTTING_DOWN = "shutting_down"
+    SAFE_MODE = "safe_mode"
     INTERNAL = "internal"
 
 

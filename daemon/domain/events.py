@@ -55,6 +55,9 @@ class EventType(StrEnum):
     DAEMON_PAUSED = "daemon.paused"
     DAEMON_RESUMED = "daemon.resumed"
     DAEMON_STOPPED = "daemon.stopped"
+    DAEMON_BACKED_UP = "daemon.backed_up"
+    DAEMON_RESTORED = "daemon.restored"  # the ledger is that of a backup: numbers of events go on further up
+    DAEMON_SAFE_MODE = "daemon.safe_mode"
 
 
 def types_of(channel: str) -> tuple[str, ...]:

@@ -30,6 +30,9 @@ class Look(StrEnum):
 
     WAL_BYTES = "wal_bytes"
     REDACTIONS = "redactions"
+    SAFE_MODE = "safe_mode"
+    BROKER = "broker"  # 1: connected; no number: no broker is configured
+    DISK_FREE = "disk_free"
 
 
 BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
@@ -56,6 +59,7 @@ class Standing:
     sessions: Mapping[str, int]
     token_expiry: Mapping[str, float]
     last_success: Mapping[str, float] = field(default_factory=dict)
+    last_backup: float | None = None
 
 
 class Figures:

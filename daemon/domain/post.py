@@ -62,6 +62,7 @@ class Trigger(StrEnum):
     PUBLISH = "publish"
     INBOX = "inbox"
     FAIL = "fail"
+    RESTORE = "restore"  # the ledger came back from a backup: this post may have gone out since
     AGAIN = "again"  # a person has decided to post an uncertain one once more
 
 
@@ -117,6 +118,13 @@ MOVES: dict[tuple[State, Trigger], State] = {
         (s, _T.FAIL): _S.FAILED
         for s in (
             _S.SCHEDULED, _S.RETRY_WAIT, _S.CLAIMED, _S.VALIDATING, _S.INITIALISED,
+            _S.UPLOADING, _S.COMMITTING, _S.PROCESSING, _S.UNCERTAIN,
+        )
+    },
+    **{
+        (s, _T.RESTORE): _S.UNCERTAIN
+        for s in (
+            _S.DRAFT, _S.SCHEDULED, _S.HELD, _S.RETRY_WAIT, _S.CLAIMED, _S.VALIDATING, _S.INITIALISED,
             _S.UPLOADING, _S.COMMITTING, _S.PROCESSING, _S.UNCERTAIN,
         )
     },

@@ -18,6 +18,7 @@ HOLD_DISABLED = "account_disabled"
 HOLD_SCOPE = "scope_missing"
 HOLD_CAP = "cap_reached"
 HOLD_CRASHES = "crashes_the_daemon"
+RESTORED = "restored"  # why it is uncertain: the ledger came back from a backup
 TIMED_HOLDS = (HOLD_CAP,)  # over when their time is
 
 
@@ -122,6 +123,11 @@ def decide_status(
         case Verdict.SENT_TO_INBOX if not post.is_final:
             return Decision(
                 trigger=Trigger.INBOX, wake_at=next_look(State.SENT_TO_INBOX, 0, now, now, policy)
+            )
+        case Verdict.FAILED if post.state is State.UNCERTAIN and post.reason == RESTORED:
+            # The platform speaks of the attempt that the backup knows; a later one may have gone out.
+            return Decision(
+                trigger=None, wake_at=next_look(post.state, post.checks + 1, post.state_since, now, policy)
             )
         case Verdict.FAILED if post.state in {
             State.PROCESSING,

@@ -21,6 +21,8 @@ FOLLOWED = frozenset({State.PROCESSING, State.UNCERTAIN, State.SENT_TO_INBOX, St
 
 def handle(report: ClockTicked, context: Context) -> None:  # noqa: ARG001 - the clock says nothing but "now"
     """Do everything that is due; the bus arms the clock for the next time."""
+    if context.rules.safe_mode is not None:
+        return
     due = context.unit.states_due(context.now)
     context.unit.renew(sorted(context.driving), context.now, _lease(context))
     if due.keys() & IN_HAND:

@@ -68,6 +68,8 @@ class Rules:
     introducer: Introducer | None = None  # another system on the broker is told what tokd is
     redact: Callable[[str], str] = str  # takes known secrets out of what leaves the core
     figures: Figures = field(default_factory=Figures)
+    safe_mode: str | None = None  # why nothing may be done: the ledger is read, and every order refused
+    set_log_level: Callable[[str, float | None], None] = lambda _level, _for_s: None
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,9 @@ from daemon.domain.post import State
 from daemon.domain.reports import DaemonStarted
 from daemon.domain.work import SweepSessions
 from daemon.handlers.context import Context
+from daemon.handlers.health import daemon_view
 from daemon.handlers.recovery import recover_post
+from daemon.handlers.restoring import take_stock
 
 STOPPED_FLAG = "clean_stop"
 PAGE = 200
@@ -15,6 +17,9 @@ PAGE = 200
 
 def handle(report: DaemonStarted, context: Context) -> None:  # noqa: ARG001 - it says nothing more
     """Recover posts in hand; the bus itself starts the open commands again."""
+    if context.rules.safe_mode is not None:
+        _stay_safe(context.rules.safe_mode, context)
+        return
     clean = context.unit.flag(STOPPED_FLAG) is not None
     context.unit.set_flag(STOPPED_FLAG, None)
     context.emit(
@@ -22,12 +27,21 @@ def handle(report: DaemonStarted, context: Context) -> None:  # noqa: ARG001 - i
         f"daemon/{context.rules.node}",
         {"boot": context.rules.boot, "version": context.rules.version, "after_clean_stop": clean},
     )
+    take_stock(context)
     for post in context.unit.in_hand(None):
         recover_post(post, context)
     context.start(SweepSessions())
     for state in (State.PROCESSING, State.UNCERTAIN):
         _look_again(state, context)
     context.wants_clock = True
+
+
+def _stay_safe(reason: str, context: Context) -> None:
+    """Tell that nothing is touched. The mark of the last stop stays as it is, for the next true start."""
+    rules = context.rules
+    told = {"boot": rules.boot, "version": rules.version, "reason": reason}
+    context.emit(EventType.DAEMON_SAFE_MODE, f"daemon/{rules.node}", told)
+    context.publish_state("daemon", daemon_view(context))
 
 
 def _look_again(state: State, context: Context) -> None:

@@ -8,5 +8,6 @@ from daemon.handlers.daemon_started import STOPPED_FLAG
 
 def handle(report: DaemonStopping, context: Context) -> None:  # noqa: ARG001 - it says nothing more
     """Note the clean stop."""
-    context.unit.set_flag(STOPPED_FLAG, context.now.isoformat())
+    if context.rules.safe_mode is None:
+        context.unit.set_flag(STOPPED_FLAG, context.now.isoformat())
     context.emit(EventType.DAEMON_STOPPED, f"daemon/{context.rules.node}", {"boot": context.rules.boot})

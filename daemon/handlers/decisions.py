@@ -13,6 +13,7 @@ EVENTS = {
     Trigger.HOLD: EventType.POST_HELD,
     Trigger.FAIL: EventType.POST_FAILED,
     Trigger.DOUBT: EventType.POST_UNCERTAIN,
+    Trigger.RESTORE: EventType.POST_UNCERTAIN,
     Trigger.ACCEPTED: EventType.POST_PROCESSING,
     Trigger.PUBLISH: EventType.POST_PUBLISHED,
     Trigger.INBOX: EventType.POST_SENT_TO_INBOX,

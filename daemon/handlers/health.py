@@ -23,10 +23,14 @@ def daemon_view(context: Context) -> dict[str, Any]:
     problems = list(degraded)
     if context.is_paused():
         degraded.append("paused")
+    if context.rules.safe_mode is not None:
+        degraded.insert(0, "safe mode")
+    phase = "degraded" if degraded else "ready"
     return {
-        "phase": "degraded" if degraded else "ready",
+        "phase": phase if context.rules.safe_mode is None else "safe_mode",
         "degraded": degraded,
         "problems": problems,  # without what a person has chosen
+        "safe_mode": context.rules.safe_mode,
         "paused": context.is_paused(),
         "boot": context.rules.boot,
         "version": context.rules.version,

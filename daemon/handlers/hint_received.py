@@ -4,6 +4,7 @@ import logging
 from datetime import timedelta
 
 from daemon.domain.account import Login
+from daemon.domain.errors import Code, Rejected
 from daemon.domain.hints import Hint, HintKind, HintOutcome
 from daemon.domain.post import IN_HAND, Post, State
 from daemon.domain.reports import HintReceived
@@ -17,7 +18,9 @@ WAITING = frozenset({State.PROCESSING, State.UNCERTAIN})
 
 
 def handle(report: HintReceived, context: Context) -> HintOutcome:
-    """Start what the hint is worth, once; return what that was."""
+    """Start what the hint is worth, once; return what that was. Raises Rejected(safe_mode)."""
+    if context.rules.safe_mode is not None:
+        raise Rejected(Code.SAFE_MODE, "tokd is in safe mode; send it again later", retryable=True)
     hint = report.hint
     outcome = _weigh(hint, context)
     LOG.debug("a webhook (%s): %s", hint.kind, outcome, extra={"action": "webhook"})

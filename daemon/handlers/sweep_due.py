@@ -18,12 +18,18 @@ KEEP_LINKS_S = 86400  # so that a late answer is told why
 
 def handle(report: SweepDue, context: Context) -> None:  # noqa: ARG001 - it says nothing more
     """Keep the database and the broker small and the tokens fresh."""
+    if context.rules.safe_mode is not None:
+        return
     now, policy = context.now, context.policy
     old = now - timedelta(seconds=policy.keep_s)
     context.unit.drop_commands(old)
     context.unit.drop_outbox(old)
     context.unit.drop_sessions(old)
     context.unit.drop_tokens(old)
+    # What outlives its post would let the same file, or the same task, be posted twice without a word.
+    very_old = now - timedelta(seconds=max(policy.keep_s, policy.duplicate_window_s))
+    context.unit.drop_tasks(very_old, PAGE)
+    context.unit.drop_posts(very_old, PAGE)
     context.unit.drop_hints(now - KEEP)
     context.unit.drop_links(now - timedelta(seconds=KEEP_LINKS_S))
     context.start(SweepSessions())

@@ -193,6 +193,16 @@ class Unit(Protocol):
     def save_attempt(self, attempt: Attempt) -> None:
         """Store a new or changed attempt."""
 
+    def sealed_attempts(self, after: tuple[PostId, int] | None, limit: int) -> list[Attempt]:
+        """Return attempts that hold a sealed upload address, in order."""
+
+    def drop_posts(self, before: datetime, limit: int) -> int:
+        """Forget posts that ended before `before`, with their attempts; return how many.
+
+        Those that may still be asked after stay: with a state retained on the broker, and those of a task, which
+        go with it.
+        """
+
     def account(self, name: AccountName, *, lock: bool = False) -> Account | None:
         """Return one account; `lock` keeps other nodes from changing it until this transaction ends."""
 
@@ -235,6 +245,9 @@ class Unit(Protocol):
 
     def add_task(self, task: Task) -> None:
         """Store a new task."""
+
+    def drop_tasks(self, before: datetime, limit: int) -> int:
+        """Forget final tasks made before `before` with all their posts, if those had all ended; return how many."""
 
     def save_task(self, task: Task) -> None:
         """Store a changed task. Raises StaleAttempt where its version is not the next one."""

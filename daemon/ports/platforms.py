@@ -28,6 +28,12 @@ class Vault(Protocol):
     def open(self, purpose: str, owner: str, sealed: str) -> str:
         """Return the clear text. Raises AdapterFailed for a wrong key, purpose or owner."""
 
+    def is_newest(self, sealed: str) -> bool:
+        """Tell whether this was sealed with the newest key."""
+
+    def read_keys(self) -> None:
+        """Read the keys anew. Raises StartRefused where they cannot be read; the old ones stay then."""
+
 
 class OpenMedia(Protocol):
     """A media file held open: the bytes that are sent are the bytes that were checked."""

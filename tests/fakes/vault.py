@@ -11,6 +11,7 @@ class FakeVault:
 
     def __init__(self) -> None:
         self._generation = 0
+        self.readings = 0
 
     def lose_key(self) -> None:
         self._generation += 1
@@ -24,3 +25,9 @@ class FakeVault:
         if generation != self._generation or bound != [purpose, owner]:
             raise AdapterFailed(f"a sealed value ({purpose}) could not be opened")
         return str(clear)
+
+    def is_newest(self, sealed: str) -> bool:
+        return bool(json.loads(base64.b64decode(sealed.removeprefix("sealed:")))[0] == self._generation)
+
+    def read_keys(self) -> None:
+        self.readings += 1

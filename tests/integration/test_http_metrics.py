@@ -12,17 +12,19 @@ from prometheus_client.parser import text_string_to_metric_families
 from daemon.domain.errors import Code, Fault, PlatformError, Rejected
 from daemon.domain.figures import Look, Tally
 from daemon.domain.post import State
+from daemon.domain.restored import BACKUP_FLAG
 from daemon.domain.session import BrowserEnded, EndReason
+from daemon.domain.times import iso
 from tests.fakes.platform import After
 from tests.fakes.values import NOW, a_post
 from tests.integration.http_stage import Stage, staged
 
-# Of reliability-security.md section 8; what tokd has no part for yet (backups, safe mode, a dead letter queue) is not
-# among them.
+# Of reliability-security.md section 8; what tokd has no part for yet (a dead letter queue) is not among them.
 NAMES = {
     "tokd_build_info", "tokd_posts", "tokd_post_transitions_total", "tokd_posts_uncertain", "tokd_due_lag_seconds",
     "tokd_init_calls_total", "tokd_upload_bytes_total", "tokd_http_request_duration_seconds", "tokd_inbox_open",
     "tokd_inbox_duplicates_total", "tokd_outbox_pending", "tokd_outbox_oldest_seconds", "tokd_db_commit_seconds",
+    "tokd_backup_last_success_timestamp_seconds", "tokd_safe_mode", "tokd_broker_connected", "tokd_disk_free_bytes",
     "tokd_db_wal_bytes", "tokd_browser_sessions", "tokd_browser_launch_failures_total", "tokd_loop_age_seconds",
     "tokd_clock_jumps_total", "tokd_token_expiry_timestamp_seconds", "tokd_last_success_timestamp_seconds",
     "tokd_redactions_total", "tokd_webhooks_total", "process_cpu_seconds_total", "process_resident_memory_bytes",
@@ -42,6 +44,9 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
         found.core.media.put("clip.mp4")
         found.core.figures.watch(Look.WAL_BYTES, lambda: 4152.0)
         found.core.figures.watch(Look.REDACTIONS, lambda: 3)
+        for look in (Look.SAFE_MODE, Look.BROKER, Look.DISK_FREE):
+            found.core.figures.watch(look, lambda: 1.0)
+        found.core.write(lambda unit: unit.set_flag(BACKUP_FLAG, iso(NOW)))
         yield found
 
 

@@ -58,6 +58,17 @@ uploading      retry     retry_wait
 committing     retry     retry_wait    (+)
 processing     retry     retry_wait
 uncertain      retry     retry_wait
+draft          restore   uncertain     (+) the ledger came back from a backup
+scheduled      restore   uncertain     (+)
+held           restore   uncertain     (+)
+retry_wait     restore   uncertain     (+)
+claimed        restore   uncertain     (+)
+validating     restore   uncertain     (+)
+initialised    restore   uncertain     (+)
+uploading      restore   uncertain     (+)
+committing     restore   uncertain     (+)
+processing     restore   uncertain     (+)
+uncertain      restore   uncertain     (+)
 initialised    doubt     uncertain
 committing     doubt     uncertain
 processing     doubt     uncertain

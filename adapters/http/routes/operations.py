@@ -51,7 +51,7 @@ async def readyz(request: Request) -> JSONResponse:
     health = await parts.door.result(SELF_ACTOR, "system/health", {}, within_s=5)
     if parts.is_stopping():
         return JSONResponse(health | {"phase": "stopping"}, 503)
-    return JSONResponse(health)
+    return JSONResponse(health, 503 if health["phase"] == "safe_mode" else 200)
 
 
 @router.get("/metrics", responses=gives(200, kind="text/plain"), tags=["401"])

@@ -1,0 +1,191 @@
+"""Is the ledger whole? What SQLite says of its file, and what must hold between the rows. Reads only."""
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine, NullPool, create_engine, event, func, select, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DatabaseError
+
+from adapters.storage.migrate import HEAD, current_revision, refuse_newer
+from adapters.storage.statements import OUTBOX
+from adapters.storage.tables import IN_HAND_SQL, AuditRow
+from adapters.storage.unit import SqlUnit
+from daemon.domain.audit import first_break
+from daemon.domain.errors import StartRefused
+from daemon.domain.events import EventType
+from daemon.domain.ids import NodeName
+
+_PAGE = 1000
+_SHOWN = 5
+_JUMP = f"dev.tokd.{EventType.DAEMON_RESTORED.value}"
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One thing that was looked at: its name, whether it is as it must be, and what was seen."""
+
+    name: str
+    is_ok: bool
+    text: str
+
+
+def check_ledger(url: str) -> Iterator[Look]:
+    """Yield every look at the ledger, the daemon running or not; nothing is changed.
+
+    A file that is damaged ends the list: what its rows say is worth nothing then.
+    """
+    engine = reading_engine(url)
+    try:
+        with engine.connect() as connection:
+            yield from _check(connection)
+    except (DatabaseError, sqlite3.DatabaseError) as error:
+        cause = error.orig if isinstance(error, DatabaseError) else error
+        yield Look("file", is_ok=False, text=f"it cannot be read: {cause}")
+    finally:
+        engine.dispose()
+
+
+def reading_engine(url: str) -> Engine:
+    """Return an engine that reads only: on SQLite it never checkpoints, and one transaction sees one moment."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite" or not parsed.database:
+        return create_engine(parsed, hide_parameters=True)
+    path = Path(parsed.database)
+    engine = create_engine("sqlite://", creator=lambda: open_readonly(path), poolclass=NullPool)
+    event.listen(engine, "begin", _begin)
+    return engine
+
+
+def open_readonly(path: Path) -> sqlite3.Connection:
+    """Open a SQLite file for reading only. Raises sqlite3.Error."""
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=10, isolation_level=None)
+
+
+def quick_fault(path: Path) -> str | None:
+    """Return what SQLite's quick check finds wrong with a file; None where it is sound."""
+    try:
+        with closing(open_readonly(path)) as raw:
+            found = str(raw.execute("PRAGMA quick_check(1)").fetchone()[0])
+    except sqlite3.DatabaseError as error:
+        return str(error)
+    return None if found == "ok" else found
+
+
+def file_faults(raw: sqlite3.Connection) -> list[str]:
+    """Return what the full integrity check and the check of the references find wrong."""
+    found = [str(row[0]) for row in raw.execute("PRAGMA integrity_check(20)")]
+    faults = [] if found == ["ok"] else found
+    dangling = raw.execute("PRAGMA foreign_key_check").fetchmany(20)
+    return faults + [
+        f"row {row[1]} of {row[0]} points at a row of {row[2]} that is not there" for row in dangling
+    ]
+
+
+@contextmanager
+def _as_raw(connection: Connection) -> Iterator[sqlite3.Connection]:
+    raw = connection.connection.dbapi_connection
+    assert isinstance(raw, sqlite3.Connection)
+    yield raw
+
+
+def _begin(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN")
+
+
+def _check(connection: Connection) -> Iterator[Look]:
+    if connection.dialect.name == "sqlite":
+        with _as_raw(connection) as raw:
+            faults = file_faults(raw)
+        yield _look("file", faults, "integrity_check and foreign_key_check find nothing")
+        if faults:
+            return
+    revision = current_revision(connection)
+    yield _schema(revision)
+    if revision != HEAD:
+        return
+    yield _look("posts in hand", _two_in_hand(connection), "one for an account at the most")
+    yield _look(
+        "attempts", _stray_attempts(connection), "each belongs to a post, and each post has its latest"
+    )
+    yield _look("events", _holes(connection), "their numbers have no hole")
+    yield _look("audit trail", _broken_trails(connection), "every entry follows from the one before it")
+
+
+def _look(name: str, faults: Sequence[str], fine: str) -> Look:
+    if not faults:
+        return Look(name, is_ok=True, text=fine)
+    more = f" and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
+    return Look(name, is_ok=False, text="; ".join(faults[:_SHOWN]) + more)
+
+
+def _schema(revision: str | None) -> Look:
+    if revision == HEAD:
+        return Look("schema", is_ok=True, text=revision)
+    try:
+        refuse_newer(revision)
+    except StartRefused as error:
+        return Look("schema", is_ok=False, text=str(error))
+    if revision is None:
+        return Look("schema", is_ok=False, text="there is none: this is not a ledger of tokd")
+    return Look("schema", is_ok=True, text=f"{revision}; the next start brings it to {HEAD}")
+
+
+def _two_in_hand(connection: Connection) -> list[str]:
+    query = f"SELECT account, COUNT(*) FROM post WHERE {IN_HAND_SQL} GROUP BY account HAVING COUNT(*) > 1"  # noqa: S608
+    return [f"account {name} has {count}" for name, count in connection.execute(text(query))]
+
+
+def _stray_attempts(connection: Connection) -> list[str]:
+    orphans = "SELECT post, number FROM attempt WHERE post NOT IN (SELECT id FROM post)"
+    lost = (
+        "SELECT id, attempt FROM post WHERE attempt > 0 AND NOT EXISTS "
+        "(SELECT 1 FROM attempt WHERE attempt.post = post.id AND attempt.number = post.attempt)"
+    )
+    return [
+        *(f"attempt {number} of post {post}, which is not there" for post, number in connection.execute(text(orphans))),
+        *(f"post {post} lacks its attempt {number}" for post, number in connection.execute(text(lost))),
+    ]  # fmt: skip
+
+
+def _holes(connection: Connection) -> list[str]:
+    """Return where numbers are missing; after a restored backup they go on further up, which its event says."""
+    faults: list[str] = []
+    query = select(OUTBOX.c.node, OUTBOX.c.sequence).where(OUTBOX.c.sequence.is_not(None))
+    last: dict[str, int] = {}
+    for node, number in connection.execute(query.order_by(OUTBOX.c.node, OUTBOX.c.sequence)):
+        before = last.get(node)
+        if before is not None and number != before + 1 and not _is_jump(connection, node, number):
+            faults.append(f"node {node}: {before + 1} to {number - 1} are missing")
+        last[node] = number
+    return faults
+
+
+def _is_jump(connection: Connection, node: str, number: int) -> bool:
+    query = select(OUTBOX.c.payload).where(OUTBOX.c.node == node, OUTBOX.c.sequence == number)
+    return bool(json.loads(connection.execute(query).scalar() or "{}").get("type") == _JUMP)
+
+
+def _broken_trails(connection: Connection) -> list[str]:
+    audit = AuditRow.__table__  # type: ignore[attr-defined]
+    nodes = (
+        connection.execute(select(audit.c.node).group_by(audit.c.node).order_by(audit.c.node)).scalars().all()
+    )
+    faults = []
+    for node in nodes:
+        broken = first_break(_entries(connection, NodeName(node)), node)
+        latest = connection.execute(select(func.max(audit.c.number)).where(audit.c.node == node)).scalar()
+        if broken is not None:
+            faults.append(f"node {node}: entry {broken} of {latest} does not follow from the one before it")
+    return faults
+
+
+def _entries(connection: Connection, node: NodeName) -> Iterator[dict[str, object]]:
+    unit, after = SqlUnit(connection, node), 0
+    while page := unit.audit(after, _PAGE, None, None):
+        yield from (entry.as_dict() for entry in page)
+        after = page[-1].number
