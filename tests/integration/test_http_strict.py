@@ -61,7 +61,7 @@ def test_json_in_other_letters_is_refused(stage: Stage, kind: str) -> None:
 def test_a_length_of_thousands_of_digits_is_refused(stage: Stage) -> None:
     length = "Content-Length: " + "0" * 5000 + "2"
 
-    assert heads(stage, "Content-Type: application/json", length, method="POST") == 413
+    assert heads(stage, "Content-Type: application/json", length, method="POST") in {400, 413}
 
 
 def test_a_second_content_type_is_refused(stage: Stage) -> None:
