@@ -11,7 +11,7 @@ from structlog.typing import EventDict, Processor
 
 from config.redaction import REDACTED, Redactor
 
-__all__ = ["REDACTED", "Redactor", "configure", "get_logger"]
+__all__ = ["REDACTED", "Redactor", "configure", "get_logger", "set_level"]
 
 LogFormat = Literal["auto", "console", "json"]
 
@@ -65,6 +65,18 @@ def configure(
     sys.excepthook = _log_uncaught
     threading.excepthook = _log_uncaught_in_thread
     sys.unraisablehook = _log_unraisable
+
+
+def set_level(level: str) -> None:
+    """Log records at `level` ("debug" … "critical") or above from now on. Safe from any thread; raises KeyError.
+
+    Chatty libraries stay at WARNING.
+    """
+    number = logging.getLevelNamesMapping()[level.upper()]
+    root = logging.getLogger()
+    for handler in root.handlers:
+        handler.setLevel(number)
+    root.setLevel(number)
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:

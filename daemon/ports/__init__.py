@@ -4,7 +4,7 @@ from daemon.ports.access import Gate
 from daemon.ports.hints import HintReader
 from daemon.ports.ledger import Outgoing, Publisher, Store, StoredCommand, Unit
 from daemon.ports.platforms import MediaProbe, OpenMedia, PlatformUploader, Vault
-from daemon.ports.runtime import Bus, Clock, Ids, Supervisor, Timer
+from daemon.ports.runtime import Bus, Clock, Ids, ServiceManager, Supervisor, Timer
 from daemon.ports.sessions import Browser, OpenBrowser, Pictures, Profiles
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "PlatformUploader",
     "Profiles",
     "Publisher",
+    "ServiceManager",
     "Store",
     "StoredCommand",
     "Supervisor",
