@@ -49,17 +49,13 @@ from daemon.jobs.run import Jobs
 from daemon.jobs.tokens import TokenDesk
 from daemon.jobs.tools import Tools
 from daemon.policy_parts import gates_of, policy_of
-from daemon.pulse import Loop, Pulse
+from daemon.pulse import HTTP_S, MQTT_S, TIMER_S, WORKERS_S, Pulse
 from daemon.reloading import Reloader
 from daemon.session_parts import session_parts, session_policy
 from daemon.worker import WorkerPool
 
 LOG = logging.getLogger("tokd")
 SWITCH_S = 0.0002
-# Seconds without a turn after which a loop is said to hang, and the watchdog is not fed any more.
-BUS_S, HTTP_S = 30.0, 30.0
-MQTT_S = 90.0  # looking up the broker's name may take that long
-TIMER_S = 90.0  # it sleeps for up to 30 s
 
 
 @dataclass(frozen=True)
@@ -98,13 +94,12 @@ def run_daemon(
     for warning in loaded.warnings:
         LOG.warning("%s", warning)
     stopping = threading.Event()
-    loops: dict[str, Loop] = {}
-    pulse = Pulse(Systemd.from_environ(os.environ), SystemClock(), loops)
+    pulse = Pulse(Systemd.from_environ(os.environ), SystemClock())
     app = App(stopping, pulse, Reloader(reread, settings, redactor) if reread is not None else None)
     try:
         failpoints.arm(settings.daemon.failpoint)
         on_ready = _Composition(
-            settings, loaded.markers, options, app, stopping, redactor, say or _print, loops, pulse
+            settings, loaded.markers, options, app, stopping, redactor, say or _print, pulse
         ).build()
     except (StartRefused, AdapterFailed) as error:
         LOG.error("not started: %s", error)  # noqa: TRY400 - the sentence is all a person needs
@@ -121,7 +116,7 @@ class _Composition:
 
     def __init__(
         self, settings: Settings, markers: LoginMarkers, options: RunOptions, app: App, stopping: threading.Event,
-        redactor: Redactor, say: Callable[[str], None], loops: dict[str, Loop], pulse: Pulse,
+        redactor: Redactor, say: Callable[[str], None], pulse: Pulse,
     ) -> None:  # fmt: skip
         self._settings = settings
         self._markers = markers
@@ -130,7 +125,6 @@ class _Composition:
         self._stopping = stopping
         self._redactor = redactor
         self._say = say
-        self._loops = loops
         self._pulse = pulse
         self._figures = figures = Figures()
         figures.watch(Look.REDACTIONS, lambda: redactor.redactions)
@@ -184,9 +178,7 @@ class _Composition:
         control = ControlServer(self._settings.control_socket, bus, self._clock, self._app)
         bus.add_publisher(control)
         self._add("bus", bus.start, bus.stop)
-        self._pulse.join(bus, self._app.wake)
-        # Asked for its status at every turn of the pulse, the bus turns at least as often.
-        self._watch("bus", lambda: bus.last_beat, min(BUS_S, self._pulse.watchdog_s or BUS_S))
+        self._pulse.join(bus, lambda: bus.last_beat, self._app.wake)
         self._parts["bus"] = lambda: {"ok": self._clock.monotonic() - bus.last_beat < 30}  # noqa: PLR2004
         if broker.settings is not None:
             self._add_gateway(broker.settings, bus)
@@ -201,17 +193,16 @@ class _Composition:
             lambda: timer.start(lambda: bus.tell(ClockTicked()), lambda: bus.tell(SweepDue())),
             lambda _s: timer.stop(),
         )
-        self._watch("timer", lambda: timer.last_beat, TIMER_S)
-        self._loops["workers"] = Loop(lambda: 0.0 if pool.is_whole else math.inf, 0.0)
+        self._pulse.watch("timer", lambda: timer.last_beat, TIMER_S)
+        self._pulse.watch(
+            "workers", lambda: self._clock.monotonic() if pool.is_whole else -math.inf, WORKERS_S
+        )
         self._add("sessions", lambda: None, sessions.stop)
         self._add("intake", lambda: bus.tell(SweepDue()), lambda _s: bus.refuse_new_work())
         return lambda: self._ready(bus, broker, platform)
 
     def _add(self, name: str, start: Callable[[], Any], stop: Callable[[float], Any]) -> None:
         self._app.steps.append(Step(name, start, stop))
-
-    def _watch(self, name: str, last_beat: Callable[[], float], limit_s: float) -> None:
-        self._loops[name] = Loop(lambda: self._clock.monotonic() - last_beat(), limit_s)
 
     def _stop_children(self) -> None:
         for step in reversed(self._app.steps):
@@ -343,7 +334,7 @@ class _Composition:
         )  # fmt: skip
         bus.add_publisher(gateway)
         self._add("mqtt", gateway.start, gateway.stop)
-        self._watch("mqtt", lambda: gateway.last_beat, MQTT_S)
+        self._pulse.watch("mqtt", lambda: gateway.last_beat, MQTT_S)
 
         def look() -> dict[str, Any]:
             status = gateway.status()
@@ -365,7 +356,7 @@ class _Composition:
         )  # fmt: skip
         bus.add_publisher(server)
         self._parts["http"] = server.status
-        self._watch("http", lambda: server.last_beat, HTTP_S)
+        self._pulse.watch("http", lambda: server.last_beat, HTTP_S)
 
         def start() -> None:
             self._gate.open()

@@ -16,24 +16,27 @@ from daemon.ports import Bus, Clock, ServiceManager
 LOG = logging.getLogger("tokd.pulse")
 STATUS_EVERY_S = 30.0
 START_STEP_S = 90.0
+# Seconds without a turn after which a loop is said to hang, and the watchdog is not fed any more.
+BUS_S, HTTP_S, WORKERS_S = 30.0, 30.0, 30.0
+MQTT_S = 90.0  # looking up the broker's name may take that long
+TIMER_S = 90.0  # it sleeps for up to 30 s
 
 
 @dataclass(frozen=True)
-class Loop:
-    """A loop that the daemon cannot do without: seconds since its last turn, and how many it may take."""
+class _Loop:
+    """A loop that the daemon cannot do without: the monotonic time of its last turn, and seconds it may take."""
 
-    age: Callable[[], float]
+    last_beat: Callable[[], float]
     limit_s: float
 
 
 class Pulse:
     """Owned by the main thread; nothing here waits for another one."""
 
-    def __init__(self, manager: ServiceManager, clock: Clock, loops: Mapping[str, Loop]) -> None:
-        """`loops` may still grow until the daemon is ready."""
+    def __init__(self, manager: ServiceManager, clock: Clock) -> None:
         self._manager = manager
         self._clock = clock
-        self._loops = loops
+        self._loops: dict[str, _Loop] = {}
         self._bus: Bus | None = None
         self._wake: Callable[[], None] = lambda: None
         self._answer: Future[Any] | None = None
@@ -41,14 +44,15 @@ class Pulse:
         self._next_at = 0.0
         self._late: frozenset[str] = frozenset()
 
-    def join(self, bus: Bus, wake: Callable[[], None]) -> None:
+    def watch(self, name: str, last_beat: Callable[[], float], limit_s: float) -> None:
+        """Look at this loop, too: `last_beat` returns the monotonic time of its last turn. Before the start."""
+        self._loops[name] = _Loop(last_beat, limit_s)
+
+    def join(self, bus: Bus, last_beat: Callable[[], float], wake: Callable[[], None]) -> None:
         """Take the bus, which knows how things stand, and what wakes the main thread when it has answered."""
         self._bus, self._wake = bus, wake
-
-    @property
-    def watchdog_s(self) -> float | None:
-        """Return how long the manager goes without a sign of life; None where it does not look."""
-        return self._manager.watchdog_s
+        # Asked for the status at every turn of ours, it turns at least as often.
+        self.watch("bus", last_beat, min(BUS_S, self._manager.watchdog_s or BUS_S))
 
     @property
     def every_s(self) -> float | None:
@@ -90,7 +94,8 @@ class Pulse:
 
     def late(self) -> dict[str, float]:
         """Return the loops that have not turned in time, with the seconds since they did."""
-        ages = {name: loop.age() for name, loop in self._loops.items()}
+        now = self._clock.monotonic()
+        ages = {name: now - loop.last_beat() for name, loop in self._loops.items()}
         return {name: age for name, age in ages.items() if age > self._loops[name].limit_s}
 
     def _note_late(self, late: Mapping[str, float]) -> bool:

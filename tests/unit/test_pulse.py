@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from daemon.domain.reports import HealthWanted
-from daemon.pulse import Loop, Pulse, status_line
+from daemon.pulse import Pulse, status_line
 from tests.fakes.clock import FakeClock
 
 HEALTHY = {"phase": "ready", "degraded": [], "posts": {"due": 0, "published": 2}}
@@ -56,11 +56,11 @@ class Stage:
         self.manager = Manager(watchdog_s, is_listening=is_listening)
         self.clock = FakeClock()
         self.ages = {"bus": 0.0, "timer": 0.0}
-        loops = {name: Loop(lambda name=name: self.ages[name], 5.0) for name in self.ages}  # type: ignore[misc]
-        self.pulse = Pulse(self.manager, self.clock, loops)
+        self.pulse = Pulse(self.manager, self.clock)
         self.bus = Asked()
         self.woken = 0
-        self.pulse.join(self.bus, self.wake)  # type: ignore[arg-type]
+        self.pulse.watch("timer", lambda: self.clock.monotonic() - self.ages["timer"], 5.0)
+        self.pulse.join(self.bus, lambda: self.clock.monotonic() - self.ages["bus"], self.wake)  # type: ignore[arg-type]
 
     def wake(self) -> None:
         self.woken += 1
@@ -89,6 +89,15 @@ def test_a_loop_that_hangs_is_named_and_the_watchdog_is_not_fed(stage: Stage) ->
     stage.pulse.turn()
 
     assert stage.manager.heard == ["status hanging: timer"]
+
+
+def test_a_bus_may_be_silent_for_one_period_of_the_watchdog(stage: Stage) -> None:
+    stage.ages["bus"] = 10
+    stage.pulse.turn()
+    stage.ages["bus"] = 11
+    stage.turn_after(5)
+
+    assert stage.manager.heard == ["alive", "status hanging: bus"]
 
 
 def test_a_loop_that_turns_again_is_fed_for_again(stage: Stage) -> None:
