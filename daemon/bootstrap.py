@@ -1,5 +1,6 @@
 """The composition root: the one place that knows every part and puts them together."""
 
+import faulthandler
 import importlib.metadata
 import logging
 import math
@@ -49,7 +50,7 @@ from daemon.jobs.run import Jobs
 from daemon.jobs.tokens import TokenDesk
 from daemon.jobs.tools import Tools
 from daemon.policy_parts import gates_of, policy_of
-from daemon.pulse import HTTP_S, MQTT_S, TIMER_S, WORKERS_S, Pulse
+from daemon.pulse import BUS_S, HTTP_S, MQTT_S, TIMER_S, WORKERS_S, Pulse
 from daemon.reloading import Reloader
 from daemon.session_parts import session_parts, session_policy
 from daemon.worker import WorkerPool
@@ -85,6 +86,9 @@ def run_daemon(
     # Each SQLite call lets go of the interpreter lock: with the usual 5 ms a busy neighbour thread would delay
     # every one of them by that much.
     sys.setswitchinterval(SWITCH_S)
+    faulthandler.enable(
+        all_threads=True
+    )  # the watchdog's SIGABRT then leaves every thread's stack in the journal
     os.umask(0o077)  # whatever is written from here on is for this user alone
     redactor = Redactor()
     settings = loaded.settings
@@ -177,9 +181,7 @@ class _Composition:
         )
         control = ControlServer(self._settings.control_socket, bus, self._clock, self._app)
         bus.add_publisher(control)
-        self._add("bus", bus.start, bus.stop)
-        self._pulse.join(bus, lambda: bus.last_beat, self._app.wake)
-        self._parts["bus"] = lambda: {"ok": self._clock.monotonic() - bus.last_beat < 30}  # noqa: PLR2004
+        self._add_bus(bus)
         if broker.settings is not None:
             self._add_gateway(broker.settings, bus)
         serve_http = self._http(bus, platform)
@@ -326,6 +328,11 @@ class _Composition:
 
     def _health(self) -> dict[str, Any]:
         return {name: look() for name, look in self._parts.items()}
+
+    def _add_bus(self, bus: CoreBus) -> None:
+        self._add("bus", bus.start, bus.stop)
+        self._parts["bus"] = lambda: {"ok": self._clock.monotonic() - bus.last_beat < BUS_S}
+        self._pulse.join(bus, lambda: bus.last_beat, self._app.wake)
 
     def _add_gateway(self, settings: MqttSettings, bus: CoreBus) -> None:
         gateway = MqttGateway(

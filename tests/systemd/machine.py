@@ -4,11 +4,11 @@ Nothing that happens in there reaches the outside: files go to a folder that is 
 Needs root, overlayfs and cgroup2, and uses the programs that are installed here.
 """
 
+import contextlib
 import os
 import shutil
 import signal
 import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,9 @@ ip link set lo up 2>/dev/null || true
 exec env -i container=tokd-test PATH="$PATH" /lib/systemd/systemd --system --unit=tokd-test.target --show-status=0
 """.replace("{source}", SOURCE)
 
+ENTER = (
+    'echo $$ > "$0/cgroup.procs"; exec unshare --fork --pid --mount --cgroup --uts --ipc --kill-child sh "$@"'
+)
 TARGET = "[Unit]\nDescription=The machine is up\nDefaultDependencies=no\nAllowIsolate=yes\n"
 
 
@@ -89,8 +92,7 @@ class Machine:
         script.write_text(BOOT)
         with (self.folder / "boot.log").open("wb") as log:
             self._starter = subprocess.Popen(
-                ["sh", "-c", 'echo $$ > "$0/cgroup.procs"; exec unshare --fork --pid --mount --cgroup --uts --ipc '
-                 '--kill-child sh "$@"', str(self._cgroup), str(script), str(self.folder), str(ROOT)],
+                ["sh", "-c", ENTER, str(self._cgroup), str(script), str(self.folder), str(ROOT)],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=ENVIRON,
             )  # fmt: skip
         wait_until(self._is_up, 30, what=lambda: f"the machine: {(self.folder / 'boot.log').read_text()}")
@@ -137,9 +139,7 @@ class Machine:
 
     def processes(self, unit: str = "tokd.service") -> list[int]:
         """Return the unit's processes, by their ids in there."""
-        group = self.path(f"/sys/fs/cgroup/system.slice/{unit}/cgroup.procs")
         seen = self.run("cat", f"/sys/fs/cgroup/system.slice/{unit}/cgroup.procs", check=False).stdout
-        del group
         return [int(pid) for pid in seen.split()]
 
     def halt(self) -> None:
@@ -150,20 +150,15 @@ class Machine:
             else:
                 self._starter.kill()
             self._starter.wait(30)
-        deadline = time.monotonic() + 10
-        for group in sorted(self._cgroup.rglob("*"), key=lambda path: -len(path.parts)):
-            if group.is_dir():
-                _remove(group, deadline)
-        _remove(self._cgroup, deadline)
+        # A group can go when its last process has gone, which takes a moment.
+        wait_until(self._groups_are_gone, 15, what="the end of its control groups")
         shutil.rmtree(self.folder, ignore_errors=True)
 
-
-def _remove(group: Path, deadline: float) -> None:
-    """Remove a control group; its last process may take a moment to go."""
-    while group.exists():
-        try:
-            group.rmdir()
-        except OSError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.05)  # noqa: TID251 - the kernel tells nobody when it is empty
+    def _groups_are_gone(self) -> bool:
+        groups = [path for path in self._cgroup.rglob("*") if path.is_dir()]
+        for group in sorted(groups, key=lambda path: -len(path.parts)):
+            with contextlib.suppress(OSError):
+                group.rmdir()
+        with contextlib.suppress(OSError):
+            self._cgroup.rmdir()
+        return not self._cgroup.exists()
