@@ -29,12 +29,10 @@ class Reloader:
         except ConfigError as error:
             for problem in error.problems:
                 LOG.error("%s", problem)  # noqa: TRY400 - the sentence is all a person needs
-            LOG.error(  # noqa: TRY400
-                "not reloaded: the settings have %d mistakes; the old ones stay in use", len(error.problems)
-            )
+            LOG.error("not reloaded, for the mistakes above; the old settings stay in use")  # noqa: TRY400
             return
         except Exception:
-            LOG.exception("not reloaded: the settings cannot be read; the old ones stay in use")
+            LOG.exception("not reloaded: the settings cannot be read; the old settings stay in use")
             return
         for secret in loaded.settings.secret_values:
             self._redactor.add(secret)

@@ -81,7 +81,7 @@ def test_a_daemon_tells_its_manager_its_whole_life(stage: Stage) -> None:
     wait_until(lambda: len(manager.said("READY=1")) == 2, 15, what="the end of the reload")
     assert len(manager.said("RELOADING=1")) == 1
     assert daemon.call("system/ping")["status"] == "done"
-    assert "the old ones stay in use" in daemon.log.read_text()
+    assert "the old settings stay in use" in daemon.log.read_text()
 
     stage.file.write_text('[log]\nlevel = "debug"\n')
     os.kill(daemon.process.pid, signal.SIGHUP)

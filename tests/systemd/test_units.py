@@ -127,6 +127,17 @@ def test_it_is_started_only_when_it_answers(stage: Stage) -> None:
     wait_until(lambda: stage.show("StatusText").startswith("ready; posts:"), 20, what="the status")
 
 
+def test_the_command_line_works_from_a_folder_that_tokd_may_not_enter(stage: Stage) -> None:
+    stage.sh("mkdir -p -m 700 /root/private")
+
+    done = stage.sh(
+        "cd /root/private; tokd post schedule no.mp4 --account demo --at now --privacy SELF_ONLY 2>&1 || true"
+    )
+
+    assert "Traceback" not in done
+    assert "no.mp4" in done
+
+
 def test_the_broker_lets_tokd_in_by_its_own_rules(stage: Stage) -> None:
     stage.run("systemctl", "stop", "tokd")
     plain = QUICK.replace(" --simulate", "")
@@ -254,7 +265,7 @@ def test_a_reload_takes_good_settings_and_outlives_bad_ones(stage: Stage) -> Non
 
         stage.write(CONFIG, good + '\n[log]\nlevel = "loud"\n')
         stage.run("systemctl", "reload", "tokd")
-        wait_until(lambda: "the old ones stay in use" in stage.machine.journal(), 10, what="the refusal")
+        wait_until(lambda: "the old settings stay in use" in stage.machine.journal(), 10, what="the refusal")
         assert stage.main() == main
         wait_until(lambda: stage.show("ActiveState") == "active", 10, what="active")
         assert stage.show("SubState") == "running"
