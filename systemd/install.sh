@@ -140,7 +140,7 @@ install_user() {
     chmod 700 "$data/state"
     sed "s|%h/.local/share/tokd|$data|" "$SRC/systemd/user/tokd.service" >"$config/systemd/user/tokd.service"
     if [ ! -e "$config/tokd/tokd.toml" ]; then
-        sed "s|/var/lib/tokd/profiles|$data/profiles|; s|/var/lib/tokd|$data/state|; s|/srv/tokd|$HOME/Videos|; /^\[control\]/,/^$/d" \
+        sed "s|/var/lib/tokd/profiles|$data/profiles|; s|/var/lib/tokd|$data/state|; s|/srv/tokd|$HOME/Videos|; /^\[control\]/,/^$/d; s|^# Secrets do not.*|# Secrets stand in files of their own (password_file, client_secret_file), chmod 600.|" \
             "$SRC/systemd/tokd.toml" >"$config/tokd/tokd.toml"
         chmod 600 "$config/tokd/tokd.toml"
     fi
