@@ -15,6 +15,7 @@ FLOWS := tests/flows
 N8N_NODES := n8n-nodes-base-2.41.2
 
 RUN_PACKAGES := mosquitto mosquitto-clients chromium chromium-driver chromium-sandbox fonts-liberation xvfb
+INSTALL_PACKAGES := python3-venv chromium chromium-driver chromium-sandbox fonts-liberation xvfb
 TEST_PACKAGES := $(RUN_PACKAGES) ffmpeg postgresql binutils xdotool openbox dbus-daemon
 
 # Installs what is missing, and asks apt only then.
@@ -33,7 +34,7 @@ endef
 
 .PHONY: help
 help:  ## Show this list
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 .PHONY: run
 run: $(VENV)/run-ready  ## Install what is missing and run tokd with a broker of its own and a simulated TikTok
@@ -62,6 +63,28 @@ check: $(VENV)/dev-ready node-ready  ## Check format, lint, types, import contra
 .PHONY: docs
 docs: $(VENV)/dev-ready  ## Write docs/mqtt.md anew
 	$(BIN)/python -m daemon describe --markdown > docs/mqtt.md.new && mv docs/mqtt.md.new docs/mqtt.md
+
+.PHONY: test-systemd
+test-systemd: $(VENV)/dev-ready  ## Install into a copy of this machine, boot a real systemd there and try the units (root)
+	$(call ensure_packages,$(TEST_PACKAGES))
+	TOKD_SYSTEMD=1 $(BIN)/python -m pytest -q -s tests/systemd
+
+.PHONY: install
+install:  ## Install tokd as a service of this machine; again, to upgrade
+	$(call ensure_packages,$(INSTALL_PACKAGES))
+	@$(SUDO) sh systemd/install.sh system
+
+.PHONY: install-user
+install-user:  ## Install tokd for yourself, with its windows on your desktop
+	@sh systemd/install.sh user
+
+.PHONY: uninstall
+uninstall:  ## Remove the service and the program; data and settings stay
+	@$(SUDO) sh systemd/install.sh remove
+
+.PHONY: uninstall-user
+uninstall-user:  ## The same for make install-user
+	@sh systemd/install.sh remove-user
 
 .PHONY: bench
 bench: $(VENV)/dev-ready  ## Measure, as ratios against a floor in the same run

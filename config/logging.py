@@ -13,7 +13,7 @@ from structlog.typing import EventDict, Processor
 from config.journal import JournalHandler, is_journal
 from config.redaction import REDACTED, Redactor
 
-__all__ = ["REDACTED", "Redactor", "configure", "get_logger"]
+__all__ = ["REDACTED", "Redactor", "configure", "get_logger", "set_level"]
 
 LogFormat = Literal["auto", "console", "json", "journal"]
 

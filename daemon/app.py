@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from daemon.domain.errors import StartRefused
+from daemon.pulse import Pulse
 from daemon.signals import Bell, stop_on_signals
 
 LOG = logging.getLogger("tokd.app")
@@ -31,9 +32,15 @@ class Step:
 class App:
     """Starts the parts, waits, stops them. Also the Supervisor: told of a part's death, it ends the daemon."""
 
-    def __init__(self, stopping: threading.Event) -> None:
+    def __init__(
+        self, stopping: threading.Event, pulse: Pulse | None = None, reload: Callable[[], None] | None = None
+    ) -> None:
+        """`pulse` tells the service manager how things stand; `reload` is called for a SIGHUP, in the main thread."""
         self.steps: list[Step] = []
         self._stopping = stopping
+        self._pulse = pulse
+        self._reload = reload
+        self._reloading = threading.Event() if reload is not None else None
         self._deaths: list[str] = []
         self._bell: Bell | None = None
 
@@ -46,6 +53,10 @@ class App:
     def stop(self) -> None:
         """Stop the daemon, as a signal does. Safe from any thread."""
         self._stopping.set()
+        self.wake()
+
+    def wake(self) -> None:
+        """Let the main thread look round. Safe from any thread."""
         if self._bell is not None:
             self._bell.ring()
 
@@ -53,17 +64,22 @@ class App:
         """Start everything, wait for a signal or a death, stop everything; return the exit code."""
         started: list[Step] = []
         code = EXIT_OK
-        with stop_on_signals(self._stopping) as self._bell:
+        with stop_on_signals(self._stopping, self._reloading) as self._bell:
             try:
                 for step in self.steps:
                     if self._stopping.is_set():
                         break
+                    if self._pulse is not None:
+                        self._pulse.starting(step.name)
                     started.append(step)
                     step.start()
                 else:
                     on_ready()
+                    if self._pulse is not None:
+                        self._pulse.ready()
                 while not self._stopping.is_set():
-                    self._bell.wait()
+                    self._reload_if_asked()
+                    self._bell.wait(self._pulse.turn() if self._pulse is not None else None)
             except StartRefused as error:
                 LOG.error("not started: %s", error)  # noqa: TRY400 - the sentence is all a person needs
                 code = EXIT_REFUSED
@@ -71,10 +87,22 @@ class App:
                 LOG.exception("the start failed")
                 code = EXIT_FAILED
             self._stopping.set()
+            if self._pulse is not None:
+                self._pulse.stopping()
             stopped = self._stop(started)
         if self._deaths or not stopped:
             return EXIT_FAILED
         return code
+
+    def _reload_if_asked(self) -> None:
+        if self._reloading is None or self._reload is None or not self._reloading.is_set():
+            return
+        self._reloading.clear()
+        if self._pulse is not None:
+            self._pulse.reloading()
+        self._reload()
+        if self._pulse is not None:
+            self._pulse.ready()
 
     def _stop(self, started: list[Step]) -> bool:
         deadline = time.monotonic() + STOP_S

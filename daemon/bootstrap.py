@@ -1,7 +1,9 @@
 """The composition root: the one place that knows every part and puts them together."""
 
+import faulthandler
 import importlib.metadata
 import logging
+import math
 import os
 import random
 import sys
@@ -21,7 +23,7 @@ from adapters.simulator.child import CLIENT_KEY, CLIENT_SECRET, SimulatorChild
 from adapters.storage.lock import StateLock
 from adapters.storage.starts import StartLog
 from adapters.storage.store import SqlStore
-from adapters.tiktok.settings import TikTokSettings
+from adapters.systemd import Systemd
 from adapters.tiktok.uploader import TikTokUploader
 from adapters.tokens import TokenGate
 from adapters.vault import FernetVault, load_keys
@@ -48,8 +50,10 @@ from daemon.jobs.run import Jobs
 from daemon.jobs.tokens import TokenDesk
 from daemon.jobs.tools import Tools
 from daemon.media_parts import media_parts
-from daemon.policy_parts import gates_of, policy_of
+from daemon.policy_parts import gates_of, policy_of, tiktok_settings
 from daemon.ports import MediaProbe, MediaStore
+from daemon.pulse import BUS_S, HTTP_S, MQTT_S, TIMER_S, WORKERS_S, Pulse
+from daemon.reloading import Reloader
 from daemon.session_parts import session_parts, session_policy
 from daemon.start_parts import note_start, say_safe_mode
 from daemon.worker import WorkerPool
@@ -74,11 +78,20 @@ class _Broker:
     child: MosquittoChild | None
 
 
-def run_daemon(loaded: Loaded, options: RunOptions, say: Callable[[str], None] | None = None) -> int:
-    """Run the daemon until it is told to stop; return the exit code: 0, 70 after a failure, 78 for a refused start."""
+def run_daemon(
+    loaded: Loaded, options: RunOptions, say: Callable[[str], None] | None = None,
+    reread: Callable[[], Loaded] | None = None,
+) -> int:  # fmt: skip
+    """Run the daemon until it is told to stop; return the exit code: 0, 70 after a failure, 78 for a refused start.
+
+    `reread` reads the settings again, for SIGHUP.
+    """
     # Each SQLite call lets go of the interpreter lock: with the usual 5 ms a busy neighbour thread would delay
     # every one of them by that much.
     sys.setswitchinterval(SWITCH_S)
+    faulthandler.enable(
+        all_threads=True
+    )  # the watchdog's SIGABRT then leaves every thread's stack in the journal
     os.umask(0o077)  # whatever is written from here on is for this user alone
     redactor = Redactor()
     settings = loaded.settings
@@ -88,8 +101,9 @@ def run_daemon(loaded: Loaded, options: RunOptions, say: Callable[[str], None] |
     for warning in loaded.warnings:
         LOG.warning("%s", warning)
     stopping = threading.Event()
-    app = App(stopping)
-    house = _Composition(settings, loaded.markers, options, app, stopping, redactor, say or _print)
+    pulse = Pulse(Systemd.from_environ(os.environ), SystemClock())
+    app = App(stopping, pulse, Reloader(reread, settings, redactor) if reread is not None else None)
+    house = _Composition(settings, loaded.markers, options, app, stopping, redactor, say or _print, pulse)
     try:
         failpoints.arm(settings.daemon.failpoint)
         on_ready = house.build()
@@ -112,7 +126,7 @@ class _Composition:
 
     def __init__(
         self, settings: Settings, markers: LoginMarkers, options: RunOptions, app: App, stopping: threading.Event,
-        redactor: Redactor, say: Callable[[str], None],
+        redactor: Redactor, say: Callable[[str], None], pulse: Pulse,
     ) -> None:  # fmt: skip
         self._settings = settings
         self._markers = markers
@@ -121,6 +135,7 @@ class _Composition:
         self._stopping = stopping
         self._redactor = redactor
         self._say = say
+        self._pulse = pulse
         self._figures = figures = Figures()
         figures.watch(Look.REDACTIONS, lambda: redactor.redactions)
         self._clock = SystemClock()
@@ -174,8 +189,7 @@ class _Composition:
         )  # fmt: skip
         control = ControlServer(self._settings.control_socket, bus, self._clock, self._app)
         bus.add_publisher(control)
-        self._add("bus", bus.start, bus.stop)
-        self._parts["bus"] = lambda: {"ok": self._clock.monotonic() - bus.last_beat < 30}  # noqa: PLR2004
+        self._add_bus(bus)
         if broker.settings is not None:
             self._add_gateway(broker.settings, bus)
         serve_http = self._http(bus, platform, media.store)
@@ -191,6 +205,10 @@ class _Composition:
             "timer",
             lambda: timer.start(lambda: bus.tell(ClockTicked()), lambda: bus.tell(SweepDue())),
             lambda _s: timer.stop(),
+        )
+        self._pulse.watch("timer", lambda: timer.last_beat, TIMER_S)
+        self._pulse.watch(
+            "workers", lambda: self._clock.monotonic() if pool.is_whole else -math.inf, WORKERS_S
         )
         self._add("sessions", lambda: None, sessions.stop)
         self._add("intake", lambda: bus.tell(SweepDue()), lambda _s: bus.refuse_new_work())
@@ -247,31 +265,20 @@ class _Composition:
         return _Broker(settings, child)
 
     def _platform(self, state_dir: Path) -> TikTokUploader:
-        found = self._settings.tiktok
-        secret = found.client_secret.get_secret_value() if found.client_secret else None
-        base, authorize, key = found.api_base, found.authorize_url, found.client_key
-        if self._options.simulate:
-            self._simulator = child = SimulatorChild(state_dir / "simulator", self._settings.simulator.port)
-            try:
-                child.start()
-            except (OSError, RuntimeError) as error:
-                raise AdapterFailed(str(error)) from error
-            self._add("simulator", lambda: None, child.stop)
-            self._parts["simulator"] = lambda: {"ok": child.pid is not None, "url": child.url}
-            base, authorize = child.url, f"{child.url}/v2/auth/authorize/"
-            key, secret = CLIENT_KEY, CLIENT_SECRET
-        return TikTokUploader(
-            TikTokSettings(
-                api_base=base, authorize_url=authorize, upload_hosts=found.upload_hosts, client_key=key,
-                client_secret=secret,
-                connect_timeout_s=found.connect_timeout_s, read_timeout_s=found.read_timeout_s,
-                call_deadline_s=found.call_deadline_s, single_chunk_max=found.single_chunk_max,
-                chunk_size=found.chunk_size, file_size_max=found.file_size_max,
-                creator_per_minute=found.rate_creator_per_min, init_per_minute=found.rate_init_per_min,
-                status_per_minute=found.rate_status_per_min, webhook_max_age_s=found.webhook_max_age_s,
-            ),
-            self._clock,
+        if not self._options.simulate:
+            return TikTokUploader(tiktok_settings(self._settings), self._clock)
+        self._simulator = child = SimulatorChild(state_dir / "simulator", self._settings.simulator.port)
+        try:
+            child.start()
+        except (OSError, RuntimeError) as error:
+            raise AdapterFailed(str(error)) from error
+        self._add("simulator", lambda: None, child.stop)
+        self._parts["simulator"] = lambda: {"ok": child.pid is not None, "url": child.url}
+        simulated = replace(
+            tiktok_settings(self._settings), api_base=child.url, authorize_url=f"{child.url}/v2/auth/authorize/",
+            client_key=CLIENT_KEY, client_secret=CLIENT_SECRET,
         )  # fmt: skip
+        return TikTokUploader(simulated, self._clock)
 
     def _vault(self) -> FernetVault:
         credentials = os.environ.get("CREDENTIALS_DIRECTORY")
@@ -316,6 +323,11 @@ class _Composition:
     def _health(self) -> dict[str, Any]:
         return {name: look() for name, look in self._parts.items()}
 
+    def _add_bus(self, bus: CoreBus) -> None:
+        self._add("bus", bus.start, bus.stop)
+        self._parts["bus"] = lambda: {"ok": self._clock.monotonic() - bus.last_beat < BUS_S}
+        self._pulse.join(bus, lambda: bus.last_beat, self._app.wake)
+
     def _add_gateway(self, settings: MqttSettings, bus: CoreBus) -> None:
         gateway = MqttGateway(
             settings, bus, self._clock, self._boot, self._info, lambda error: self._app.died("mqtt", error),
@@ -324,6 +336,7 @@ class _Composition:
         )  # fmt: skip
         bus.add_publisher(gateway)
         self._add("mqtt", gateway.start, gateway.stop)
+        self._pulse.watch("mqtt", lambda: gateway.last_beat, MQTT_S)
 
         def look() -> dict[str, Any]:
             status = gateway.status()
@@ -347,6 +360,7 @@ class _Composition:
         )  # fmt: skip
         bus.add_publisher(server)
         self._parts["http"] = server.status
+        self._pulse.watch("http", lambda: server.last_beat, HTTP_S)
 
         def start() -> None:
             self._gate.open()

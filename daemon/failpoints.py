@@ -1,9 +1,11 @@
 """Named places where a crash test can end the process: `TOKD_DAEMON__FAILPOINT=init.sent:kill@3`.
 
 `NAME:kill@N` ends the process at the N-th passage (default 1), without any clean-up, as a power cut would.
+`NAME:hang@N` lets the thread that passes hang there for ever, as a deadlock would.
 """
 
 import os
+import threading
 from collections import Counter
 
 from daemon.domain.errors import StartRefused
@@ -24,7 +26,7 @@ NAMES = (
     "outbox.before_send", "outbox.after_send", "outbox.before_mark",
 )  # fmt: skip
 
-_armed: dict[str, int] = {}
+_armed: dict[str, tuple[str, int]] = {}
 _passed: Counter[str] = Counter()
 
 
@@ -36,16 +38,19 @@ def arm(spec: str | None) -> None:
         return
     name, _, rest = spec.partition(":")
     action, _, count = rest.partition("@")
-    if name not in NAMES or action not in {"kill", ""}:
+    if name not in NAMES or action not in {"kill", "hang", ""}:
         raise StartRefused(f"unknown failpoint {spec!r}; known: {', '.join(NAMES)}")
-    _armed[name] = int(count or 1)
+    _armed[name] = (action, int(count or 1))
 
 
 def hit(name: str) -> None:
-    """Pass a named place; ends the process where it is armed and its turn has come."""
+    """Pass a named place; ends the process, or hangs, where it is armed and its turn has come."""
     if not _armed:
         return
     if name in _armed:
         _passed[name] += 1
-        if _passed[name] == _armed[name]:
+        action, turn = _armed[name]
+        if _passed[name] == turn:
+            if action == "hang":
+                threading.Event().wait()
             os._exit(EXIT_CODE)

@@ -1,5 +1,6 @@
-"""The house rules that the settings say, as the core reads them."""
+"""What the settings say, as the core and its platform read it."""
 
+from adapters.tiktok.settings import TikTokSettings
 from config.settings import Settings
 from daemon.domain.gates import Gates
 from daemon.domain.policy import Policy
@@ -34,4 +35,19 @@ def gates_of(settings: Settings) -> Gates:
     return Gates(
         allow=access.allow, guarded=access.guarded, grants=access.grants_by_actor, rate_per_s=access.rate_per_s,
         burst=access.burst, open_max=access.open_max,
+    )  # fmt: skip
+
+
+def tiktok_settings(settings: Settings) -> TikTokSettings:
+    """Return how TikTok is spoken with."""
+    found = settings.tiktok
+    return TikTokSettings(
+        api_base=found.api_base, authorize_url=found.authorize_url, upload_hosts=found.upload_hosts,
+        client_key=found.client_key,
+        client_secret=found.client_secret.get_secret_value() if found.client_secret else None,
+        connect_timeout_s=found.connect_timeout_s, read_timeout_s=found.read_timeout_s,
+        call_deadline_s=found.call_deadline_s, single_chunk_max=found.single_chunk_max,
+        chunk_size=found.chunk_size, file_size_max=found.file_size_max,
+        creator_per_minute=found.rate_creator_per_min, init_per_minute=found.rate_init_per_min,
+        status_per_minute=found.rate_status_per_min, webhook_max_age_s=found.webhook_max_age_s,
     )  # fmt: skip

@@ -37,9 +37,9 @@ class Bell:
         with contextlib.suppress(OSError):  # full: it rings already; closed: nobody sleeps any more
             self._rope.send(b"\0")
 
-    def wait(self) -> None:
-        """Sleep until it rings."""
-        select.select([self._ear], [], [])
+    def wait(self, within_s: float | None = None) -> None:
+        """Sleep until it rings, or until so many seconds are over."""
+        select.select([self._ear], [], [], within_s)
         with contextlib.suppress(BlockingIOError):
             self._ear.recv(4096)
 
@@ -50,10 +50,11 @@ class Bell:
 
 
 @contextmanager
-def stop_on_signals(stopping: threading.Event) -> Iterator[Bell]:
+def stop_on_signals(stopping: threading.Event, reloading: threading.Event | None = None) -> Iterator[Bell]:
     """Set `stopping` on SIGTERM and SIGINT, end at once on the second one; SIGUSR1 prints every thread's stack.
 
-    Each of them rings the bell. Restores the former handlers.
+    SIGHUP sets `reloading`; on a terminal it means that the terminal is gone, and stops; where it is ignored
+    (nohup), it stays so. Each of them rings the bell. Restores the former handlers.
     """
     bell = Bell()
     first_at: list[float] = []
@@ -66,7 +67,14 @@ def stop_on_signals(stopping: threading.Event) -> Iterator[Bell]:
         first_at.append(now)
         stopping.set()
 
-    former = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+    def on_hangup(_number: int, _frame: FrameType | None) -> None:
+        if reloading is not None:
+            reloading.set()
+
+    handlers = {signal.SIGTERM: on_signal, signal.SIGINT: on_signal}
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        handlers[signal.SIGHUP] = on_signal if reloading is None or _has_terminal() else on_hangup
+    former = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     faulthandler.register(signal.SIGUSR1, all_threads=True)
     former_fd = signal.set_wakeup_fd(bell.fileno(), warn_on_full_buffer=False)
     try:
@@ -77,3 +85,11 @@ def stop_on_signals(stopping: threading.Event) -> Iterator[Bell]:
         for number, handler in former.items():
             signal.signal(number, handler)
         bell.close()
+
+
+def _has_terminal() -> bool:
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True

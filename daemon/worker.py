@@ -91,6 +91,11 @@ class WorkerPool:
             thread.join(max(0.0, end - time.monotonic()))
         return not any(thread.is_alive() for thread in self._threads)
 
+    @property
+    def is_whole(self) -> bool:
+        """Tell whether all its threads are there. How long one may be at its work is that work's own affair."""
+        return all(thread.is_alive() for thread in self._threads)
+
     def _add(self, name: str, source: "queue.SimpleQueue[Work | None]") -> None:
         thread = supervised_thread(name, lambda: self._loop(source), self._supervisor)
         self._threads.append(thread)

@@ -42,12 +42,15 @@ def arguments(order: SessionOrder, place: Workplace, settings: BrowserSettings) 
     return [*found, *settings.browser_args]
 
 
+# TOKD_ holds settings and perhaps secrets; SE_ would overrule the driver's path; the rest leads to systemd.
+PRIVATE = ("TOKD_", "SE_", "CREDENTIALS_DIRECTORY", "NOTIFY_SOCKET", "WATCHDOG_")
+
+
 def environ(
     order: SessionOrder, place: Workplace, settings: BrowserSettings, browser: Path
 ) -> dict[str, str]:
     """Return the environment of the session's worker, which its browser and its driver inherit."""
-    # TOKD_ holds settings and perhaps secrets; SE_ would overrule the driver's path.
-    found = {name: value for name, value in settings.environ.items() if not name.startswith(("TOKD_", "SE_"))}
+    found = {name: value for name, value in settings.environ.items() if not name.startswith(PRIVATE)}
     display.apply(settings.display, found)
     home = found.get("HOME", "")
     if not home or not os.access(home, os.W_OK | os.X_OK):

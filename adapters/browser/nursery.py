@@ -18,6 +18,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import BinaryIO
 
+from adapters.browser.launching import PRIVATE
 from adapters.browser.letters import Session, Warm
 from adapters.browser.processes import parent_of, pids
 from daemon.domain.errors import Code, Rejected
@@ -26,7 +27,6 @@ log = logging.getLogger("tokd.browser")
 
 MOST_FDS = 16
 _REPLY = 200
-PRIVATE = ("TOKD_", "SE_")  # settings and perhaps secrets; and what would overrule the driver's path
 _LOG_NAME = "nursery.log"
 _STOP_WITHIN_S = 5.0
 _START = (

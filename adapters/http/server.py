@@ -5,6 +5,7 @@ import contextlib
 import logging
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -99,6 +100,11 @@ class HttpServer:
             with contextlib.suppress(RuntimeError):  # the loop has ended
                 loop.call_soon_threadsafe(self._parts.hub.take, payloads)
 
+    @property
+    def last_beat(self) -> float:
+        """Return the monotonic time of the loop's last turn, which it takes every second; 0 before it serves."""
+        return self._server.last_beat if self._server is not None else 0.0
+
     def status(self) -> dict[str, Any]:
         """Return the part's line in the health answer."""
         is_alive = self._thread is not None and self._thread.is_alive()
@@ -138,6 +144,7 @@ class _Server(uvicorn.Server):
         self._announced = started
         self._ended = asyncio.Event()
         self.is_ending = False
+        self.last_beat = time.monotonic()
 
     def end(self) -> None:
         """Begin the end: those who wait are answered, streams are over."""
@@ -154,6 +161,7 @@ class _Server(uvicorn.Server):
     async def main_loop(self) -> None:
         """Keep the Date header in step until the end; uvicorn's own loop would wake up ten times a second."""
         while not self._ended.is_set():
+            self.last_beat = time.monotonic()
             await self.on_tick(0)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_TICK_S):

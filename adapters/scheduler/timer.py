@@ -76,6 +76,12 @@ class ApschedulerTimer:
         if scheduler is not None:
             scheduler.shutdown()  # outside the lock: it joins a thread that may want the lock
 
+    @property
+    def last_beat(self) -> float:
+        """Return the monotonic time at which its thread has last looked at the clock; now, where there is none."""
+        scheduler = self._scheduler
+        return time.monotonic() if scheduler is None else scheduler.last_beat
+
     def _set(self, scheduler: "_CappedScheduler") -> None:
         at = self._at
         if at is None:
@@ -110,6 +116,7 @@ class _CappedScheduler(BackgroundScheduler):  # type: ignore[misc]  # the librar
         self._cap_s = cap_s
         self._on_jump = on_jump
         self._offset: float | None = None
+        self.last_beat = time.monotonic()
         self._rung: deque[Callable[[], None]] = deque()
 
     def ring_every(self, seconds: float, call: Callable[[], None]) -> None:
@@ -129,6 +136,7 @@ class _CappedScheduler(BackgroundScheduler):  # type: ignore[misc]  # the librar
             return  # it has just been reached, or there was none
 
     def _process_jobs(self) -> float:
+        self.last_beat = time.monotonic()
         self._notice_jump()
         self._mend_intervals()
         wait_s = super()._process_jobs()

@@ -41,7 +41,9 @@ def run(
         from daemon.app import leave_hanging_threads  # noqa: PLC0415
         from daemon.bootstrap import RunOptions, run_daemon  # noqa: PLC0415 - it imports every adapter
 
-    code = run_daemon(loaded, RunOptions(with_broker=with_broker, simulate=simulate))
+    code = run_daemon(
+        loaded, RunOptions(with_broker=with_broker, simulate=simulate), reread=invocation.loaded
+    )
     leave_hanging_threads(code)
     raise typer.Exit(code)
 

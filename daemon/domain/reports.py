@@ -220,6 +220,11 @@ class HintReceived:
 
 
 @dataclass(frozen=True, slots=True)
+class HealthWanted:
+    """The service manager's status line is due. The answer is what system/health answers."""
+
+
+@dataclass(frozen=True, slots=True)
 class FiguresWanted:
     """Somebody wants the numbers that the ledger knows. The answer is a Standing."""
 

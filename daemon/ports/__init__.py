@@ -6,7 +6,7 @@ from daemon.ports.ledger import Outgoing, Publisher, Store, StoredCommand, Unit
 from daemon.ports.media import MediaFetcher, MediaStore, OpenUpload
 from daemon.ports.neighbours import Introducer, Neighbour, Places
 from daemon.ports.platforms import MediaProbe, OpenMedia, PlatformUploader, Vault
-from daemon.ports.runtime import Bus, Clock, Ids, Supervisor, Timer
+from daemon.ports.runtime import Bus, Clock, Ids, ServiceManager, Supervisor, Timer
 from daemon.ports.sessions import Browser, OpenBrowser, Pictures, Profiles
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "PlatformUploader",
     "Profiles",
     "Publisher",
+    "ServiceManager",
     "Store",
     "StoredCommand",
     "Supervisor",

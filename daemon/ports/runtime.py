@@ -59,6 +59,34 @@ class Supervisor(Protocol):
         """Stop the daemon with exit code 70."""
 
 
+class ServiceManager(Protocol):
+    """Who has started the daemon and wants to know how it does, such as systemd. No call raises or waits."""
+
+    watchdog_s: float | None  # how long it goes without a sign of life before it restarts the daemon
+
+    @property
+    def is_listening(self) -> bool:
+        """Tell whether there is anybody to tell."""
+
+    def starting(self, what: str, within_s: float) -> None:
+        """Say what the start is at, and that it may take so many seconds from now."""
+
+    def ready(self, status: str) -> None:
+        """Say that the daemon does its work, be it after the start or after a reload."""
+
+    def status(self, status: str) -> None:
+        """Say in one line how things stand."""
+
+    def alive(self) -> None:
+        """Feed the watchdog."""
+
+    def reloading(self) -> None:
+        """Say that the settings are read anew; `ready` ends it."""
+
+    def stopping(self) -> None:
+        """Say that the daemon is on its way out."""
+
+
 class Bus(Protocol):
     """The one owner of state, as adapters and workers see it."""
 

@@ -1,0 +1,164 @@
+"""A machine inside this one: an overlay over its file system, its own processes, and a real systemd as process 1.
+
+Nothing that happens in there reaches the outside: files go to a folder that is removed, processes die with it.
+Needs root, overlayfs and cgroup2, and uses the programs that are installed here.
+"""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from tests.waiting import wait_until
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCE = "/usr/src/tokd"
+# What a login or a desktop of the outside would bring along, systemd must not see.
+ENVIRON = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
+
+BOOT = r"""
+set -e
+R=$1/root
+mount --make-rprivate /
+mount -t overlay overlay -o lowerdir=/,upperdir=$1/upper,workdir=$1/work "$R"
+mkdir -p "$R{source}"
+mount --bind "$2" "$R{source}"
+mount -o remount,bind,ro "$R{source}"
+mount -t proc proc "$R/proc"
+mount -t sysfs -o ro sysfs "$R/sys"
+mount -t cgroup2 cgroup2 "$R/sys/fs/cgroup"
+mount --rbind /dev "$R/dev"
+mount -t tmpfs -o mode=755 tmpfs "$R/run"
+mount -t tmpfs -o mode=1777 tmpfs "$R/tmp"
+mkdir "$R/run/old"
+cd "$R"
+pivot_root . run/old
+cd /
+umount -l /run/old
+rmdir /run/old
+# Shared, as systemd makes it on a machine: in a private one credentials would silently come up empty.
+mount --make-rshared /
+ip link set lo up 2>/dev/null || true
+exec env -i container=tokd-test PATH="$PATH" /lib/systemd/systemd --system --unit=tokd-test.target --show-status=0
+""".replace("{source}", SOURCE)
+
+ENTER = (
+    'echo $$ > "$0/cgroup.procs"; exec unshare --fork --pid --mount --cgroup --uts --ipc --kill-child sh "$@"'
+)
+TARGET = "[Unit]\nDescription=The machine is up\nDefaultDependencies=no\nAllowIsolate=yes\n"
+
+
+def why_not() -> str | None:
+    """Return what is missing here, or None."""
+    if os.geteuid() != 0:
+        return "needs root"
+    if not Path("/lib/systemd/systemd").exists():
+        return "needs systemd"
+    if _cgroup2() is None:
+        return "needs a cgroup2 mount"
+    return None
+
+
+def _cgroup2() -> Path | None:
+    for line in Path("/proc/mounts").read_text().splitlines():
+        _, place, kind, *_ = line.split()
+        if kind == "cgroup2":
+            return Path(place)
+    return None
+
+
+class Machine:
+    """One nested machine under `folder`, which must not be on an overlay itself."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._starter: subprocess.Popen[bytes] | None = None
+        self.pid = 0
+        top = _cgroup2()
+        assert top is not None
+        self._cgroup = top / f"tokd-test-{os.getpid()}"
+
+    def boot(self) -> "Machine":
+        for name in ("upper", "work", "root"):
+            (self.folder / name).mkdir()
+        units = self.folder / "upper/etc/systemd/system"
+        units.mkdir(parents=True)
+        (units / "tokd-test.target").write_text(TARGET)
+        self._cgroup.mkdir()
+        script = self.folder / "boot.sh"
+        script.write_text(BOOT)
+        with (self.folder / "boot.log").open("wb") as log:
+            self._starter = subprocess.Popen(
+                ["sh", "-c", ENTER, str(self._cgroup), str(script), str(self.folder), str(ROOT)],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=ENVIRON,
+            )  # fmt: skip
+        wait_until(self._is_up, 30, what=lambda: f"the machine: {(self.folder / 'boot.log').read_text()}")
+        return self
+
+    def _is_up(self) -> bool:
+        assert self._starter is not None
+        if self._starter.poll() is not None:
+            raise AssertionError((self.folder / "boot.log").read_text())
+        children = Path(f"/proc/{self._starter.pid}/task/{self._starter.pid}/children").read_text().split()
+        if not children or Path(f"/proc/{children[0]}/comm").read_text().strip() != "systemd":
+            return False
+        self.pid = int(children[0])
+        return self.run("systemctl", "is-active", "tokd-test.target", check=False).stdout.strip() == "active"
+
+    def run(
+        self, *words: str, check: bool = True, text_in: str | None = None, within_s: float = 120
+    ) -> "subprocess.CompletedProcess[str]":
+        """Run a command in there, as its root."""
+        done = subprocess.run(
+            ["nsenter", "-t", str(self.pid), "-m", "-p", "-u", "-i", "-C", "--", "env", "-i",
+             *(f"{name}={value}" for name, value in ENVIRON.items()), *words],
+            input=text_in, stdin=subprocess.DEVNULL if text_in is None else None, capture_output=True, text=True,
+            timeout=within_s, check=False, cwd="/",
+        )  # fmt: skip
+        if check and done.returncode != 0:
+            raise AssertionError(f"{words} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+        return done
+
+    def sh(self, script: str, **more: Any) -> str:
+        """Run a shell script in there and return what it prints."""
+        return self.run("sh", "-euc", script, **more).stdout
+
+    def show(self, name: str, unit: str = "tokd.service") -> str:
+        """Return one of systemd's properties of a unit."""
+        return self.run("systemctl", "show", "--value", "-p", name, unit).stdout.strip()
+
+    def path(self, inside: str) -> Path:
+        """Return where a file of in there is seen from here."""
+        return Path(f"/proc/{self.pid}/root") / inside.lstrip("/")
+
+    def journal(self, unit: str = "tokd.service") -> str:
+        return self.run("journalctl", "--no-pager", "-o", "cat", "-u", unit, check=False).stdout
+
+    def processes(self, unit: str = "tokd.service") -> list[int]:
+        """Return the unit's processes, by their ids in there."""
+        seen = self.run("cat", f"/sys/fs/cgroup/system.slice/{unit}/cgroup.procs", check=False).stdout
+        return [int(pid) for pid in seen.split()]
+
+    def halt(self) -> None:
+        """End all its processes by ending its first one, and remove its files."""
+        if self._starter is not None:
+            if self.pid:
+                os.kill(self.pid, signal.SIGKILL)
+            else:
+                self._starter.kill()
+            self._starter.wait(30)
+        # A group can go when its last process has gone, which takes a moment.
+        wait_until(self._groups_are_gone, 15, what="the end of its control groups")
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _groups_are_gone(self) -> bool:
+        groups = [path for path in self._cgroup.rglob("*") if path.is_dir()]
+        for group in sorted(groups, key=lambda path: -len(path.parts)):
+            with contextlib.suppress(OSError):
+                group.rmdir()
+        with contextlib.suppress(OSError):
+            self._cgroup.rmdir()
+        return not self._cgroup.exists()
