@@ -75,8 +75,9 @@ class Stage:
         own = {"mqtt.prefix": f"{name}/tokd", "mqtt.client_id": f"tokd-{name}", "mqtt.will_delay_s": "0"}
         daemon = Daemon(folder, SETTINGS | own | (settings or {}), **self._root)
         shutil.copytree(
-            self._template / "state", daemon.state_dir, ignore=shutil.ignore_patterns("*.sock", "lock")
-        )
+            self._template / "state", daemon.state_dir, ignore=shutil.ignore_patterns("*.sock", "lock"),
+            dirs_exist_ok=True,  # it may be a file system of its own
+        )  # fmt: skip
         return daemon.use_simulator(self.simulator).use_broker(self.broker.port)
 
     def caller(self, daemon: Daemon, actor: str = "me", **options: Any) -> Caller:

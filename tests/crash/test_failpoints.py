@@ -12,6 +12,7 @@ from daemon import failpoints
 from tests.crash.ledgers import Books, Findings, Ordered
 from tests.crash.stage import PATIENCE_S, Stage, insist, told, wait_online
 from tests.daemons import Caller, Daemon
+from tests.notes import note
 from tests.waiting import wait_until
 
 TWO_CHUNKS = 12_000_000
@@ -62,6 +63,7 @@ class Run:
         assert self.daemon.wait_dead(PATIENCE_S) == failpoints.EXIT_CODE, (
             f"{spec} was not met:\n{self.daemon.tail()}"
         )
+        note({"failpoint": 1})
 
     def go_on(self, *kinds: str) -> dict[str, Any]:
         """Start again, insist on a reply to the order, wait for one of these events about its post."""
@@ -84,6 +86,7 @@ class Run:
         post = books.post_of(self.order)
         findings = books.check([self.order])
         self._check_heard(books)
+        note(orders=1, inits=len(books.inits_of(self.order)), uncertain=len(findings.uncertain))
         return Outcome(post["state"] if post else "lost", findings, books, self.order, post)
 
     def _check_heard(self, books: Books) -> None:
