@@ -279,12 +279,18 @@ def _garbage(path: Path, chance: random.Random) -> str:
     return "garbage for a database"
 
 
+def _gone(path: Path, _chance: random.Random) -> str:
+    for end in ("", "-wal", "-shm"):
+        path.with_name(path.name + end).unlink(missing_ok=True)
+    return "the database gone"
+
+
 def _no_index(path: Path, _chance: random.Random) -> str:
     path.with_name(path.name + "-shm").unlink(missing_ok=True)
     return "the log's index gone"
 
 
-DAMAGES = (_pages, _bytes, _cut, _cut_log, _empty, _empty_both, _garbage, _no_index)
+DAMAGES = (_pages, _bytes, _cut, _cut_log, _empty, _empty_both, _garbage, _gone, _no_index)
 
 
 def damaged_ledger(task: Task) -> None:
@@ -315,7 +321,7 @@ def damaged_ledger(task: Task) -> None:
 
 def _started(task: Task, original: Original, daemon: Daemon, what: str) -> str:
     path = daemon.state_dir / "tokd.db"
-    damaged, before = path.read_bytes(), _inits(original.stage)
+    damaged, before = _read(path), _inits(original.stage)
     daemon.start(wait=False)
     try:
         with contextlib.suppress(AssertionError):
@@ -330,11 +336,15 @@ def _started(task: Task, original: Original, daemon: Daemon, what: str) -> str:
     made.subtract(before)
     _check_inits(task, original, made, what)
     if code is not None:
-        if path.read_bytes() != damaged:
+        if _read(path) != damaged:
             task.tally.integrity += 1
             task.tally.wrong.append(f"{what}: refused with {code}, and the file has changed")
         return "refused"
     return _check_running(task, original, daemon, what, +made)
+
+
+def _read(path: Path) -> bytes | None:
+    return path.read_bytes() if path.exists() else None
 
 
 def _inits(stage: Stage) -> Counter[int]:

@@ -3,7 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +119,8 @@ class Result:
     at: str = ""
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        tally = vars(self.tally) | {"faults": dict(self.tally.faults)}  # asdict() would spoil a Counter
+        return vars(self) | {"tally": tally}
 
     @classmethod
     def of(cls, line: dict[str, Any]) -> "Result":
