@@ -64,7 +64,7 @@ class Simulator:
 
     def _note_faults(self) -> None:
         """Tell how many of the scripted faults were met; one that has no end is not counted."""
-        if os.environ.get("TOKD_NOTES") and self._scripted:
+        if os.environ.get("SCORECARD_NOTES") and self._scripted:
             met, self._scripted = self._scripted - _times(self.get("faults")), 0
             note({"network or platform fault": met})
 

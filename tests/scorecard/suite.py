@@ -28,7 +28,7 @@ def run_tests(task: Task, tests: "Sequence[str]", environ: dict[str, str] | None
     argv += [f"--junitxml={report}", f"--basetemp={task.folder / 'pytest'}", *tests]
     with (task.folder / "pytest.log").open("w") as log:
         process = subprocess.Popen(
-            argv, cwd=ROOT, env=os.environ | (environ or {}) | {"TOKD_NOTES": str(notes)}, stdout=subprocess.PIPE,
+            argv, cwd=ROOT, env=os.environ | (environ or {}) | {"SCORECARD_NOTES": str(notes)}, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True,
         )  # fmt: skip
         alarm = threading.Timer(
