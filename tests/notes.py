@@ -1,6 +1,7 @@
 """What a test has done to the program, told to whoever counts it: `SCORECARD_NOTES` names a file of JSON lines.
 
-The name does not begin with TOKD_: the daemon would take it for a setting and refuse to start."""
+The name does not begin with TOKD_: the daemon would take it for a setting and refuse to start.
+"""
 
 import json
 import os
