@@ -99,7 +99,7 @@ class AnyOrder(RuleBasedStateMachine):
     def set_the_clock(self, seconds: int) -> None:
         self.core.clock.step(timedelta(seconds=seconds))
         self.core.tick()
-        note({"clock jump": 1})
+        note({"model: clock jump": 1})
 
     @rule(is_clean=st.booleans())
     def restart(self, is_clean: bool) -> None:
@@ -108,13 +108,13 @@ class AnyOrder(RuleBasedStateMachine):
         else:
             self.core.die()
             self.core.start()
-            note({"process end": 1})
+            note({"model: process end": 1})
         self.core.settle()
 
     @rule(call=st.sampled_from(CALLS), fault=st.sampled_from(sorted(FAULTS)), times=st.integers(1, 3))
     def break_calls(self, call: str, fault: str, times: int) -> None:
         self.core.platform.next(call, *(FAULTS[fault]() for _ in range(times)))
-        note({"platform fault": times})
+        note({"model: platform fault": times})
 
     @invariant()
     def hold(self) -> None:

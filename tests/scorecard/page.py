@@ -16,6 +16,8 @@ PARTS = {
     "A": "Crash and durability", "B": "Commands, events, idempotency", "C": "Time", "D": "Resources, endurance",
     "E": "systemd", "S": "Security",
 }  # fmt: skip
+MODEL = "model: "  # faults of B12: many and cheap, so they are counted apart
+COUNTED_BY_TESTS = {"B3": "commands", "B12": "runs", "D1": "sessions", "S4": "requests"}
 HEAD = """\
 # Reliability scorecard
 
@@ -50,6 +52,7 @@ def _summary(rows: Sequence[Row], newest: dict[str, Result], ran: list[Result]) 
     begun, ended = min((r.at for r in ran), default=""), max((r.at for r in ran), default="")
     minutes = sum(r.seconds for r in ran) / 60
     total = sum((result.tally.faults for result in ran), Counter())
+    model = sum(count for kind, count in total.items() if kind.startswith(MODEL))
     lines = [
         f"**{len(rows)} rows: {verdicts[HELD]} held, {verdicts[BROKEN]} broken, {verdicts[NOT_RUN]} not run.** {full}",
         "",
@@ -58,7 +61,8 @@ def _summary(rows: Sequence[Row], newest: dict[str, Result], ran: list[Result]) 
         f"| commit | {', '.join(sorted({result.commit for result in ran}))} |",
         f"| run | {begun} to {ended}, rows of {minutes:.0f} minutes together |",
         f"| versions | {_versions()} |",
-        f"| faults injected | {total.total()} |",
+        f"| faults injected | {total.total() - model} |",
+        f"| faults in the model, within one process | {model} |",
         f"| orders | {sum(r.tally.orders for r in ran)} |",
         f"| init calls seen | {sum(r.tally.inits for r in ran)} |",
         f"| lost | {sum(r.tally.lost for r in ran)} |",
@@ -80,9 +84,7 @@ def _is_short(row: Row, result: Result | None) -> bool:
 def done_of(row: Row, result: Result) -> int:
     """Return how many of what the row's `full` counts were done."""
     tally = result.tally
-    if row.id == "B3":
-        return tally.orders
-    if row.id in {"B12", "D1", "S4"}:  # their tests count for themselves, and fail when it is fewer
+    if row.id in COUNTED_BY_TESTS:  # which do as many as they are told, or fail
         return result.wanted
     return tally.faults.total() or tally.orders or tally.cases
 
@@ -144,8 +146,10 @@ def _cells(row: Row, result: Result | None) -> str:
     done = [f"{count} {kind}" for kind, count in sorted(tally.faults.items())]
     if not done and tally.cases:
         done = [f"{tally.cases} {'tests' if row.tests else 'changes' if row.id == 'A11' else 'posts'}"]
+    if row.id in COUNTED_BY_TESTS:
+        done.insert(0, f"{done_of(row, result):,} {COUNTED_BY_TESTS[row.id]}")
     if _is_short(row, result):
-        done[-1:] = [f"{done[-1]}" if done else "", f"of {row.full:,} wanted"]
+        done.append(f"**short: {done_of(row, result):,} of {row.full:,}**")
     verdict = f"**{result.verdict}**" if result.verdict == BROKEN else result.verdict
     return (
         f"{verdict} | {', '.join(done)} | {tally.lost} | {tally.doubled} | {tally.uncertain} | "

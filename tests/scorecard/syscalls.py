@@ -213,7 +213,7 @@ def kill_the_migration(task: Task) -> None:
     for revision in revisions[:-1]:
         template = task.folder / f"{revision}.db"
         _make_old(template, revision)
-        copy = _copy(template, task.folder / "measure")
+        copy = _copy(template, task.folder / f"measure-{revision}")
         log = task.folder / "strace.log"
         code = _open(copy, strace(log, "pwrite64,fdatasync"))
         if code != 0 or revision_of_file(copy) != HEAD:
