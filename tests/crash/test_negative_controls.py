@@ -12,7 +12,7 @@ from daemon import failpoints
 from tests.crash.campaign import Campaign
 from tests.crash.ledgers import Books, Findings, Ordered
 from tests.crash.stage import PATIENCE_S, Stage, insist, told, wait_online
-from tests.daemons import ROOT
+from tests.daemons import ROOT, Caller
 from tests.waiting import wait_until
 
 INTENT = """\
@@ -106,10 +106,10 @@ def test_a_daemon_that_acknowledges_before_it_has_stored_is_caught(tmp_path: Pat
         daemon.start()
         wait_online(caller, daemon)
         assert daemon.stop() == 0  # the broker keeps a session for it now
+        wait_until(lambda: said(caller, b"offline"), PATIENCE_S, what="its farewell")
+        before = said(caller, b"online")
         daemon.start("inbox.before_commit:kill@1", wait=False)
-        wait_until(
-            lambda: caller.messages[-1][1] == b"online" or daemon.call_or_none("system/ping"), PATIENCE_S
-        )
+        wait_until(lambda: said(caller, b"online") > before, PATIENCE_S, what="the daemon online again")
         args = {"account": "demo", "privacy": "SELF_ONLY", "at": "2099-01-01T00:00:00Z", "url": order.url}
         caller.send("post/schedule", args, id=order.command)  # once, trusting in QoS 1
         assert daemon.wait_dead(PATIENCE_S) == failpoints.EXIT_CODE
@@ -121,6 +121,11 @@ def test_a_daemon_that_acknowledges_before_it_has_stored_is_caught(tmp_path: Pat
         caller.close()
         daemon.kill()
         stage.close()
+
+
+def said(caller: Caller, word: bytes) -> int:
+    """Return how often the daemon has said this of itself."""
+    return sum(message[1] == word for message in list(caller.messages))
 
 
 def a_copy(root: Path) -> Path:

@@ -25,6 +25,7 @@ def run_tests(task: Task, tests: "Sequence[str]", environ: dict[str, str] | None
     report.unlink(missing_ok=True)
     notes.unlink(missing_ok=True)
     argv = [sys.executable, "-m", "pytest", "-v", "--tb=short", "-p", "no:cacheprovider", "-p", "no:randomly"]
+    argv.append(f"--hypothesis-seed={task.seed}")
     argv += [f"--junitxml={report}", f"--basetemp={task.folder / 'pytest'}", *tests]
     with (task.folder / "pytest.log").open("w") as log:
         process = subprocess.Popen(
