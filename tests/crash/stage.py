@@ -112,10 +112,12 @@ def wait_online(caller: Caller, daemon: Daemon) -> None:
     wait_until(look, PATIENCE_S, what="the daemon online")
 
 
-def insist(caller: Caller, verb: str, args: dict[str, Any], command_id: str) -> dict[str, Any]:
+def insist(
+    caller: Caller, verb: str, args: dict[str, Any], command_id: str, **envelope: Any
+) -> dict[str, Any]:
     """Return the final reply, asking again with the same id every two seconds as real callers do."""
     for _ in range(int(PATIENCE_S / 2)):
-        caller.send(verb, args, id=command_id)
+        caller.send(verb, args, id=command_id, **envelope)
         found = wait_or_none(lambda: caller.final(command_id), 2.0)
         if found is not None:
             return found

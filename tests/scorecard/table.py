@@ -35,7 +35,8 @@ def _forgetful_broker(count: int, seed: int) -> dict[str, str]:
 
 
 def _repeats(count: int, seed: int) -> dict[str, str]:
-    return {"TOKD_COMMAND_KILLS": "0", "TOKD_COMMANDS": str(count), "TOKD_SEED": str(seed)}
+    """B3: 200 commands between two kills; many more at once, and some would be answered `busy`."""
+    return {"TOKD_COMMAND_KILLS": str(count // 200), "TOKD_COMMANDS": str(count), "TOKD_SEED": str(seed)}
 
 
 def _sessions(count: int, seed: int) -> dict[str, str]:
