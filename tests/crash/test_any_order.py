@@ -19,7 +19,7 @@ from tests.core import Core
 from tests.fakes.platform import After
 from tests.notes import note
 
-RUNS = int(os.environ.get("TOKD_MODEL_RUNS", "6"))
+RUNS = int(os.environ.get("TOKD_MODEL_RUNS", "5"))
 STEPS = int(os.environ.get("TOKD_MODEL_STEPS", "12"))
 OPEN = {
     State.CLAIMED,

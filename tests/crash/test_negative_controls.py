@@ -88,18 +88,29 @@ def test_random_kills_catch_a_daemon_without_the_intent_commit(stage: Stage, tmp
         daemon.kill()
 
 
-@pytest.mark.parametrize("is_hasty", [True, False], ids=["acknowledged early", "as it is"])
-def test_a_daemon_that_acknowledges_before_it_has_stored_is_caught(tmp_path: Path, *, is_hasty: bool) -> None:
-    root = a_copy(tmp_path / "source")
-    # Time for the early acknowledgement to leave; without it the copy below shows that the time alone loses nothing.
+@pytest.fixture(scope="module")
+def late(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """A stage whose daemons take their time to die, so that an early acknowledgement would have left by then."""
+    folder = tmp_path_factory.mktemp("late")
+    root = a_copy(folder / "source")
     change(
         root / "daemon/failpoints.py", ENDS, "            __import__('threading').Event().wait(0.5)\n" + ENDS
     )
-    if is_hasty:
-        early = "        link.ack(message.mid, message.qos)\n"
-        change(root / "adapters/mqtt/reception.py", TAKEN, early + TAKEN)
-    stage = Stage(tmp_path / "stage", ("demo",), root=root)
+    stage = Stage(folder, ("demo",), root=root)
+    yield stage
+    stage.close()
+
+
+@pytest.mark.parametrize("is_hasty", [True, False], ids=["acknowledged early", "as it is"])
+def test_a_daemon_that_acknowledges_before_it_has_stored_is_caught(
+    late: Stage, tmp_path: Path, *, is_hasty: bool
+) -> None:
+    stage = late
     daemon = stage.daemon(tmp_path / "daemon")
+    if is_hasty:
+        daemon.root = shutil.copytree(daemon.root, tmp_path / "hasty")
+        early = "        link.ack(message.mid, message.qos)\n"
+        change(daemon.root / "adapters/mqtt/reception.py", TAKEN, early + TAKEN)
     caller = stage.caller(daemon)
     order = stage.address()
     try:
@@ -120,7 +131,6 @@ def test_a_daemon_that_acknowledges_before_it_has_stored_is_caught(tmp_path: Pat
     finally:
         caller.close()
         daemon.kill()
-        stage.close()
 
 
 def said(caller: Caller, word: bytes) -> int:
