@@ -27,6 +27,7 @@ class Runner:
     count: int = 0
     minutes: float = 0.0
     again: bool = False
+    home: Path = Path("/tmp")  # short: the path of a control socket must have less than 108 bytes
 
     def run(self, rows: Iterable[Row]) -> bool:
         """Run the rows; tell whether none is broken."""
@@ -60,8 +61,7 @@ class Runner:
             result.reason = row.missing
             return result
         print(f"{row.id}: {row.sentence} (seed {seed})", flush=True)
-        # a short name: the control socket's path must have less than 108 bytes
-        folder = Path(tempfile.mkdtemp(prefix=f"tokd-{row.id}-", dir="/tmp"))
+        folder = Path(tempfile.mkdtemp(prefix=f"tokd-{row.id}-", dir=self.home))
         task = Task(folder, seed, wanted, end, row.id)
         result.tally, begun = task.tally, time.monotonic()
         try:

@@ -42,7 +42,7 @@ def a_row(run: object = inject, **more: object) -> Row:
 
 def run(row: Row, tmp_path: Path, **how: object) -> Result:
     results = tmp_path / "results.jsonl"
-    Runner(results, seed=7, **how).run([row])  # type: ignore[arg-type]
+    Runner(results, seed=7, home=tmp_path, **how).run([row])  # type: ignore[arg-type]
     return read_results(results)[-1]
 
 
