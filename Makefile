@@ -16,6 +16,7 @@ N8N_NODES := n8n-nodes-base-2.41.2
 
 RUN_PACKAGES := mosquitto mosquitto-clients chromium chromium-driver chromium-sandbox fonts-liberation xvfb
 INSTALL_PACKAGES := python3-venv chromium chromium-driver chromium-sandbox fonts-liberation xvfb
+SCORECARD_PACKAGES := strace xfsprogs e2fsprogs mount
 TEST_PACKAGES := $(RUN_PACKAGES) ffmpeg postgresql binutils xdotool openbox dbus-daemon
 
 # Installs what is missing, and asks apt only then.
@@ -34,7 +35,7 @@ endef
 
 .PHONY: help
 help:  ## Show this list
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 .PHONY: run
 run: $(VENV)/run-ready  ## Install what is missing and run tokd with a broker of its own and a simulated TikTok
@@ -95,6 +96,16 @@ bench: $(VENV)/dev-ready  ## Measure, as ratios against a floor in the same run
 crash: $(VENV)/dev-ready  ## Kill the daemon 1,000 times at random moments
 	$(call ensure_packages,$(TEST_PACKAGES))
 	TOKD_KILLS=1000 $(BIN)/python -m pytest -q -s tests/crash/test_random_kills.py
+
+.PHONY: scorecard
+scorecard: $(VENV)/dev-ready  ## Run the reliability scorecard of a release and write docs/scorecard.md
+	$(call ensure_packages,$(TEST_PACKAGES) $(SCORECARD_PACKAGES))
+	$(BIN)/python -m tests.scorecard --part release --minutes 90 --write docs/scorecard.md
+
+.PHONY: scorecard-weekly
+scorecard-weekly: $(VENV)/dev-ready  ## Run the scorecard's other half: time, endurance, security
+	$(call ensure_packages,$(TEST_PACKAGES) $(SCORECARD_PACKAGES))
+	$(BIN)/python -m tests.scorecard --part weekly --minutes 90 --write docs/scorecard.md
 
 .PHONY: soak
 soak: $(VENV)/dev-ready  ## Open 300 browser sessions, kill some of them, and count what is left

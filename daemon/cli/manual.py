@@ -63,6 +63,7 @@ MEANINGS = {
     Code.ALREADY_FINAL: "It is over and stays as it is.",
     Code.ALREADY_POSTED: "The task is being posted, or was.",
     Code.SHUTTING_DOWN: "tokd is stopping; send it again with the same `id`.",
+    Code.SAFE_MODE: "tokd is in safe mode and takes no orders; look at its log, then `tokd safe-mode leave`.",
     Code.INTERNAL: "A fault of tokd; its log says more.",
 }
 WORDS_MAX = 6  # an enumeration of more words has a place of its own

@@ -62,7 +62,7 @@ def _reseal_account(name: AccountName, page: Page, unit: Unit, vault: Vault) -> 
 
 
 def _again(purpose: str, owner: str, sealed: str, page: Page, vault: Vault) -> str:
-    if vault.is_newest(sealed):
+    if not sealed or vault.is_newest(sealed):  # an account that was unlinked has none
         return sealed
     try:
         fresh = vault.seal(purpose, owner, vault.open(purpose, owner, sealed))

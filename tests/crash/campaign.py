@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from tests.crash.ledgers import Books, Findings, Ordered
+from tests.crash.ledgers import FINAL_EVENTS, Books, Findings, Ordered
 from tests.crash.stage import Stage
 from tests.daemons import Caller, Daemon
+from tests.notes import note
 from tests.waiting import wait_until
 
 SMALL = 300_000
@@ -57,6 +58,7 @@ class Campaign:
         self.random = random.Random(seed)
         self.tally = Tally(seed)
         self.orders: list[Order] = []
+        self.replayed: list[dict[str, Any]] = []
         self._stop = threading.Event()
 
     def plan(self, accounts: tuple[str, ...], posts: int, over_s: float, *, urls: float = 0.1) -> None:
@@ -117,6 +119,7 @@ class Campaign:
             if number in broker_rounds:
                 self.stage.broker.restart()
                 self.tally.broker_kills += 1
+                note({"broker kill": 1})
             if self.random.random() < 0.2:
                 self.tally.early_kills += 1
                 self._let_run(self.random.uniform(0.0, 1.0))
@@ -126,10 +129,15 @@ class Campaign:
             self.tally.kills += 1
             assert self.daemon.process is not None
             assert self.daemon.process.poll() is None, f"it ended by itself:\n{self.daemon.tail()}"
-            self.daemon.kill()
+            self.end()
             self.tally.busy_kills += self._is_busy()
             if until():
                 return
+
+    def end(self) -> None:
+        """End the daemon as this campaign does it."""
+        self.daemon.kill()
+        note({"kill -9": 1})
 
     def _let_run(self, seconds: float) -> None:
         threading.Event().wait(seconds)  # the one moment of the campaign that is left to chance
@@ -169,6 +177,29 @@ class Campaign:
         """Read both ledgers."""
         books = Books(self.stage.simulator.ledger(), self.daemon.state_dir / "tokd.db")
         return books.check([order.expected for order in self.orders]), books
+
+    def hold(self, kills: int, broker_kills: int, *, until: Callable[[], bool] = lambda: False) -> None:
+        """Kill so often while the orders are sent, let all come to its end, and stop the daemon in order."""
+        begun = time.monotonic()
+        self.stage.simulator.faults(*SLOW)
+        insisting = threading.Thread(target=self.insist, name="caller")
+        insisting.start()
+        try:
+            self.kill_some(kills, broker_kills, until=until)
+            self.finish(60 + len(self.orders) / 2)
+        finally:
+            self.rest()
+            insisting.join()
+        self.replayed = self.daemon.events()
+        assert self.daemon.stop() == 0, self.daemon.tail()
+        self.tally.seconds = round(time.monotonic() - begun, 1)
+
+    def check_events(self, doubts: int) -> None:
+        """Every event is heard or can be replayed under one id and number, and every sure post has one end."""
+        sequences = heard_or_replayed(self.caller, self.replayed)
+        assert sequences == list(range(1, sequences[-1] + 1))
+        finals = [event["data"]["post"] for event in self.replayed if event["type"] in FINAL_EVENTS]
+        assert len(finals) == len(set(finals)) == len(self.orders) - doubts
 
 
 def heard_or_replayed(caller: Caller, replayed: list[dict[str, Any]]) -> list[int]:

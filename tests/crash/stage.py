@@ -75,8 +75,9 @@ class Stage:
         own = {"mqtt.prefix": f"{name}/tokd", "mqtt.client_id": f"tokd-{name}", "mqtt.will_delay_s": "0"}
         daemon = Daemon(folder, SETTINGS | own | (settings or {}), **self._root)
         shutil.copytree(
-            self._template / "state", daemon.state_dir, ignore=shutil.ignore_patterns("*.sock", "lock")
-        )
+            self._template / "state", daemon.state_dir, ignore=shutil.ignore_patterns("*.sock", "lock"),
+            dirs_exist_ok=True,  # it may be a file system of its own
+        )  # fmt: skip
         return daemon.use_simulator(self.simulator).use_broker(self.broker.port)
 
     def caller(self, daemon: Daemon, actor: str = "me", **options: Any) -> Caller:
@@ -111,10 +112,12 @@ def wait_online(caller: Caller, daemon: Daemon) -> None:
     wait_until(look, PATIENCE_S, what="the daemon online")
 
 
-def insist(caller: Caller, verb: str, args: dict[str, Any], command_id: str) -> dict[str, Any]:
+def insist(
+    caller: Caller, verb: str, args: dict[str, Any], command_id: str, **envelope: Any
+) -> dict[str, Any]:
     """Return the final reply, asking again with the same id every two seconds as real callers do."""
     for _ in range(int(PATIENCE_S / 2)):
-        caller.send(verb, args, id=command_id)
+        caller.send(verb, args, id=command_id, **envelope)
         found = wait_or_none(lambda: caller.final(command_id), 2.0)
         if found is not None:
             return found

@@ -16,10 +16,14 @@ import paho.mqtt.client as mqtt
 
 from tests.crash.stage import PREFIX, Stage
 from tests.daemons import Daemon
+from tests.notes import note
 from tests.waiting import wait_until
 
 CALLERS = 8
-ROUNDS = 11  # ten kills lie between them
+KILLS = int(os.environ.get("TOKD_COMMAND_KILLS", "10"))
+ROUNDS = KILLS + 1  # the kills lie between them
+BROKER_KILLS = int(os.environ.get("TOKD_BROKER_KILLS", "0"))
+KEEPS = os.environ.get("TOKD_BROKER_KEEPS") == "1"  # whether the broker has what it had after a kill
 COMMANDS = int(os.environ.get("TOKD_COMMANDS", "2000"))
 SEED = int(os.environ.get("TOKD_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
 RESEND_S = 2.0
@@ -171,13 +175,14 @@ class Sender(threading.Thread):
 
 def test_every_command_is_answered_and_has_its_effect_once_while_the_daemon_is_killed(tmp_path: Path) -> None:
     print(f"seed {SEED}")
-    stage = Stage(tmp_path)
+    stage = Stage(tmp_path, persistence=KEEPS)
     daemon = stage.daemon(tmp_path / "daemon")
     media, _ = stage.clip(daemon, 300_000)
     rounds = [threading.Event() for _ in range(ROUNDS)]
     prefix = f"{daemon.settings['mqtt.prefix']}/v1/main"
     senders = [Sender(number, stage.broker.port, prefix, media, rounds) for number in range(CALLERS)]
     chance = random.Random(SEED)
+    broker_rounds = set(chance.sample(range(ROUNDS - 1), BROKER_KILLS))
     open_at_kills: list[int] = []
     begun = time.monotonic()
     try:
@@ -190,7 +195,12 @@ def test_every_command_is_answered_and_has_its_effect_once_while_the_daemon_is_k
                 break
             wait_for_an_answer(senders)
             threading.Event().wait(chance.uniform(0, 0.4))  # in the middle of the round
+            if number in broker_rounds:
+                stage.broker.restart()
+                note({"broker kill": 1})
+                threading.Event().wait(0.3)  # so that the daemon's own kill does not hide this one
             daemon.kill()
+            note({"kill -9": 1})
             open_at_kills.append(sum(len(sender.book.orders) - len(sender.book.finals) for sender in senders))
             daemon.start(wait=False)
             wait_until(lambda: is_ready_or_dead(daemon), 60, what="the daemon ready")
@@ -206,6 +216,7 @@ def test_every_command_is_answered_and_has_its_effect_once_while_the_daemon_is_k
             f"{sum(book.replies for book in books)} replies, {sum(len(book.conflicts) for book in books)} conflicts, "
             f"{ROUNDS - 1} kills with {open_at_kills} commands open, {took:.1f} s"
         )
+        note(orders=len(orders))
         check_replies(books)
         check_effects(orders, books, daemon.state_dir / "tokd.db")
     finally:

@@ -12,9 +12,12 @@ from daemon import failpoints
 from tests.crash.ledgers import Books, Findings, Ordered
 from tests.crash.stage import PATIENCE_S, Stage, insist, told, wait_online
 from tests.daemons import Caller, Daemon
+from tests.notes import note
 from tests.waiting import wait_until
 
 TWO_CHUNKS = 12_000_000
+# An order for now that is cut off before its commit comes back as backlog, and would be refused without a deadline.
+TTL_S = 300
 TOKEN_POINTS = tuple(name for name in failpoints.NAMES if name.startswith("token."))
 # Linking and unlinking have nothing to do with a post: tests/e2e/test_linking.py ends the process there.
 LINK_POINTS = tuple(name for name in failpoints.NAMES if name.startswith(("link.", "unlink.")))
@@ -60,15 +63,16 @@ class Run:
     def crash(self, spec: str) -> None:
         self.daemon.start(spec, wait=False)
         wait_online(self.caller, self.daemon)
-        self.caller.send("post/schedule", self.args, id=self.order.command)
+        self.caller.send("post/schedule", self.args, id=self.order.command, ttl_s=TTL_S)
         assert self.daemon.wait_dead(PATIENCE_S) == failpoints.EXIT_CODE, (
             f"{spec} was not met:\n{self.daemon.tail()}"
         )
+        note({"failpoint": 1})
 
     def go_on(self, *kinds: str) -> dict[str, Any]:
         """Start again, insist on a reply to the order, wait for one of these events about its post."""
         self.daemon.start(wait=False)
-        reply = insist(self.caller, "post/schedule", self.args, self.order.command)
+        reply = insist(self.caller, "post/schedule", self.args, self.order.command, ttl_s=TTL_S)
         assert reply["status"] == "done", reply
         post = reply["result"]["post"]
 
@@ -86,6 +90,7 @@ class Run:
         post = books.post_of(self.order)
         findings = books.check([self.order])
         self._check_heard(books)
+        note(orders=1, inits=len(books.inits_of(self.order)), uncertain=len(findings.uncertain))
         return Outcome(post["state"] if post else "lost", findings, books, self.order, post)
 
     def _check_heard(self, books: Books) -> None:

@@ -286,6 +286,39 @@ class DaemonStopped(TypedDict):
     boot: str
 
 
+class DaemonBackedUp(TypedDict):
+    """A backup of the ledger was made."""
+
+    taken_at: Time
+    bytes: Bytes
+    sha256: str
+
+
+class DaemonRestored(TypedDict):
+    """The ledger is that of a backup. Event numbers go on further up, so that none is given twice."""
+
+    taken_at: Time
+    restored_at: Time
+    version: str
+
+
+class PausedByRestore(TypedDict):
+    """Posting waits for a person: so many posts may have gone out after the backup was taken."""
+
+    reason: Literal["restored"]
+    taken_at: Time
+    restored_at: Time
+    uncertain: int
+
+
+class DaemonInSafeMode(TypedDict):
+    """Nothing is posted and no order taken until a person has looked."""
+
+    boot: str
+    version: str
+    reason: str
+
+
 _E = EventType
 
 DATA: dict[EventType, Any] = {
@@ -329,7 +362,10 @@ DATA: dict[EventType, Any] = {
     _E.TOKEN_ISSUED: TokenIssued,
     _E.TOKEN_REVOKED: TokenFact,
     _E.DAEMON_STARTED: DaemonStarted,
-    _E.DAEMON_PAUSED: DaemonPaused,
+    _E.DAEMON_PAUSED: DaemonPaused | PausedByRestore,
     _E.DAEMON_RESUMED: DaemonResumed,
     _E.DAEMON_STOPPED: DaemonStopped,
+    _E.DAEMON_BACKED_UP: DaemonBackedUp,
+    _E.DAEMON_RESTORED: DaemonRestored,
+    _E.DAEMON_SAFE_MODE: DaemonInSafeMode,
 }

@@ -6,7 +6,7 @@ from typing_extensions import TypedDict
 
 from daemon.domain import account, linking, post, task, task_views
 from daemon.domain.errors import Code
-from daemon.domain.shapes import views
+from daemon.domain.shapes import operations, views
 from daemon.domain.shapes.common import Bytes, CloudEvent, Effect, OnlyTried, Time, VerdictShape
 
 
@@ -387,4 +387,7 @@ RESULTS: dict[str, Any] = {
     "system/audit": AuditPage,
     "system/pause": Paused,
     "system/resume": Resumed,
+    "system/backed_up": operations.BackupNoted,
+    "system/log_level": operations.LevelSet,
+    "keys/reseal": operations.Resealed,
 }

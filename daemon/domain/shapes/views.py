@@ -316,9 +316,10 @@ class DaemonView(TypedDict):
     `problems` is `degraded` without what a person has chosen.
     """
 
-    phase: Literal["ready", "degraded"]
+    phase: Literal["ready", "degraded", "safe_mode"]
     degraded: list[str]
     problems: list[str]
+    safe_mode: str | None
     paused: bool
     boot: str
     version: str
