@@ -95,10 +95,16 @@ class _Level(logging.Filter):
 def set_level(level: str, for_s: float | None = None) -> None:
     """Log from `level` on, for so many seconds or for good. Chatty libraries stay at WARNING. From any thread."""
     number = logging.getLevelNamesMapping()[level.upper()]
-    for handler in logging.getLogger().handlers:
-        for found in handler.filters:
-            if isinstance(found, _Level):
-                found.set(number, for_s)
+    levels = [
+        found
+        for handler in logging.getLogger().handlers
+        for found in handler.filters
+        if isinstance(found, _Level)
+    ]
+    for found in levels:
+        found.set(number, for_s)
+    if not levels:  # nobody has called `configure`
+        logging.getLogger().setLevel(number)
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:

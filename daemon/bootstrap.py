@@ -200,6 +200,12 @@ class _Composition:
         serve_http()  # before the workers: it is stopped after them, when every session's end has been told
         if (reason := self._safe_mode) is not None:  # the ledger can be read, nothing works on it
             return lambda: say_safe_mode(reason, self._say)
+        self._add_workers(pool, timer, bus)
+        self._add("sessions", lambda: None, sessions.stop)
+        self._add("intake", lambda: bus.tell(SweepDue()), lambda _s: bus.refuse_new_work())
+        return lambda: self._ready(bus, broker, platform)
+
+    def _add_workers(self, pool: WorkerPool, timer: ApschedulerTimer, bus: CoreBus) -> None:
         self._add("workers", pool.start, pool.stop)
         self._add(
             "timer",
@@ -210,9 +216,6 @@ class _Composition:
         self._pulse.watch(
             "workers", lambda: self._clock.monotonic() if pool.is_whole else -math.inf, WORKERS_S
         )
-        self._add("sessions", lambda: None, sessions.stop)
-        self._add("intake", lambda: bus.tell(SweepDue()), lambda _s: bus.refuse_new_work())
-        return lambda: self._ready(bus, broker, platform)
 
     def end(self) -> None:
         """Note that this start ended cleanly, or was refused."""

@@ -165,6 +165,15 @@ def _system(core: Core) -> None:
     core.do("system/describe", {"asyncapi": True})
     core.do("events/replay", {"limit": 200})
     core.do("system/audit", {"last": 50})
+    backup = {"taken_at": core.clock.now().isoformat(), "bytes": 4096, "sha256": "0" * 64}
+    core.do("system/backed_up", backup, is_local=True)
+    core.do("system/log_level", {"level": "info"}, is_local=True)
+    core.do("keys/reseal", is_local=True)
+    core.safe_mode = "three starts in a row did not end well"
+    core.restart()
+    core.refusal("system/pause")
+    core.safe_mode = None
+    core.restart()
     core.send("system/ping", ttl_s=1, expires_at="2020-01-01T00:00:00Z")
 
 

@@ -233,6 +233,7 @@ class Core:
         self._publishes_pictures = publishes_pictures
         self._workers = workers
         self._link = link
+        self.safe_mode: str | None = None  # why the next start is one
         self._is_running = False
         self._names = 0
         self._calls: list[Call] = []
@@ -292,6 +293,7 @@ class Core:
             figures=self.figures,
             gates=self._gates,
             introducer=self._introducer,
+            safe_mode=self.safe_mode,
         )  # fmt: skip
         store = SqlStore(self.url, self.node, has_broker=self.has_broker, figures=self.figures)
         self.bus = WatchedBus(store, self.clock, self.timer, rules, self.deaths, self._start_work)

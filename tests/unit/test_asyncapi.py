@@ -212,7 +212,9 @@ def test_every_field_of_an_order_can_be_sent_by_its_own_name() -> None:
 
 
 def test_every_kind_of_event_is_as_the_document_says(toured: Core) -> None:
-    assert {event["type"] for event in toured.told} == {f"dev.tokd.{kind}" for kind in EventType}
+    # a restore is told by the command that puts a backup back; the daemons of its tests are held to the document
+    kinds = set(EventType) - {EventType.DAEMON_RESTORED}
+    assert {event["type"] for event in toured.told} == {f"dev.tokd.{kind}" for kind in kinds}
     assert [fault for event in toured.told for fault in event_faults(event)] == []
 
 
