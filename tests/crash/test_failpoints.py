@@ -29,7 +29,9 @@ PULL_POINTS = tuple(
 TOKEN_ACCOUNTS = tuple(f"owner-{number}" for number in range(1, 6))
 # The passage that is met: events before the first upload has begun would not say much.
 PASSAGES = {"outbox.before_send": 4, "outbox.after_send": 4, "outbox.before_mark": 3}
-INITS = {"init.after_call": 2}
+INITS = {"init.after_call": {2}}
+# These come from another thread: the end may fall into the init call itself, whose answer is lost then, too.
+ANYWHERE = {"outbox.before_send", "outbox.after_send", "outbox.before_mark"}
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +141,7 @@ def test_a_file_is_published_once_after_a_crash_at(point: str, run: Run) -> None
     assert outcome.findings.wrong == {}
     assert outcome.state == "published"
     assert outcome.findings.uncertain == []
-    assert len(outcome.books.inits_of(run.order)) == INITS.get(point, 1)
+    assert len(outcome.books.inits_of(run.order)) in ({1, 2} if point in ANYWHERE else INITS.get(point, {1}))
 
 
 @pytest.mark.parametrize(
