@@ -284,7 +284,7 @@ class _Answer(http.server.BaseHTTPRequestHandler):
         path = self.path.partition("?")[0]
         self.server.asked.append(path)
         if path in {"/late", INFO_PATH}:
-            threading.Event().wait(3.0 if path == "/late" else 0.4)
+            threading.Event().wait(2.2 if path == "/late" else 0.4)
         body = Pages.PAGES.get(path, "").encode()
         self.send_response(302 if path == "/leaving" else 200 if body else 404)
         if path == "/leaving":
