@@ -119,8 +119,9 @@ test-flows: $(VENV)/dev-ready $(FLOWS)/node_modules/.ready  ## Run the examples 
 	$(BIN)/python -m pytest -q $(FLOWS)/run_node_red.py $(FLOWS)/run_n8n.py
 
 .PHONY: fuzz
-fuzz: $(VENV)/dev-ready  ## Send 30,000 generated requests to the HTTP adapter (TOKD_FUZZ_SEED repeats a run)
+fuzz: $(VENV)/dev-ready  ## Send 100,000 broken messages and 30,000 generated HTTP requests (TOKD_FUZZ_SEED repeats)
 	$(call ensure_packages,$(TEST_PACKAGES))
+	TOKD_FUZZ_CASES=100000 $(BIN)/python -m pytest -q tests/unit/test_wire_fuzz.py
 	TOKD_FUZZ=30000 $(BIN)/python -m pytest -q -s tests/e2e/test_http_fuzz.py
 
 .PHONY: format
