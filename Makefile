@@ -68,7 +68,7 @@ docs: $(VENV)/dev-ready  ## Write docs/mqtt.md anew
 .PHONY: test-systemd
 test-systemd: $(VENV)/dev-ready  ## Install into a copy of this machine, boot a real systemd there and try the units (root)
 	$(call ensure_packages,$(TEST_PACKAGES))
-	TOKD_SYSTEMD=1 $(BIN)/python -m pytest -q -s tests/systemd
+	TOKD_SYSTEMD=1 $(BIN)/python -m pytest -q -s tests/systemd/real_systemd.py
 
 .PHONY: install
 install:  ## Install tokd as a service of this machine; again, to upgrade

@@ -135,8 +135,11 @@ def newest(caller: Caller, kind: str = "requested") -> str:
 
 def latest(caller: Caller, topic: str) -> dict[str, Any]:
     """Return the last message on a topic, nothing where it was cleared."""
-    found = [payload for told, payload, _ in list(caller.messages) if told == f"{caller.prefix}/{topic}"]
-    assert found, f"nothing on {topic}"
+
+    def told() -> list[bytes]:
+        return [payload for name, payload, _ in list(caller.messages) if name == f"{caller.prefix}/{topic}"]
+
+    found = wait_until(told, what=f"something on {topic}")
     return dict(json.loads(found[-1])) if found[-1] else {}
 
 
