@@ -84,6 +84,12 @@ def size(daemon: Daemon) -> tuple[int, int]:
     return process.num_threads(), process.num_fds()
 
 
+def has_not_grown(before: tuple[int, int], now: tuple[int, int]) -> bool:
+    """Tell whether threads and files are as before, but for the event loop's pool, which comes with its first use."""
+    pool = min(32, (os.cpu_count() or 1) + 4)
+    return now[0] <= before[0] + pool and now[1] <= before[1] + 2
+
+
 def test_thousands_of_generated_requests_are_answered_as_the_description_says(
     stage: Stage, described: dict[str, Any]
 ) -> None:
@@ -100,8 +106,9 @@ def test_thousands_of_generated_requests_are_answered_as_the_description_says(
     assert set(found.by_operation) == {label for label, _, _ in operations(described)} - set(LEFT_OUT)
     assert {200, 201, 400, 401, 404, 405, 409, 415, 422, 500} <= set(found.statuses)
     wait_until(
-        lambda: size(stage.daemon) <= (before[0] + 2, before[1] + 2), 40, what="no more threads and files"
-    )
+        lambda: has_not_grown(before, size(stage.daemon)), 40,
+        what=lambda: f"no more threads and files: {before}, now {size(stage.daemon)}",
+    )  # fmt: skip
     assert stage.ask("GET", "/readyz")[0] == 200
     assert "Traceback" not in stage.daemon.log.read_text()
 
