@@ -1,4 +1,4 @@
-"""How the whole suite runs: how many at a time, what takes long first, no garbage collection of the tests themselves."""
+"""How the whole suite runs: what takes long first, no garbage collection of the tests themselves."""
 
 import gc
 import os
@@ -13,12 +13,6 @@ _SLOW_FIRST = ("crash", "e2e", "integration", "contract")
 # Some two hundred daemons are started: where the tree can be written to, only the first has to compile it.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers() -> int:
-    """Return one worker more than there are processors: about half of the time a test waits for another process."""
-    return len(os.sched_getaffinity(0)) + 1
 
 
 @pytest.hookimpl(trylast=True)

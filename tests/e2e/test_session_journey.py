@@ -83,7 +83,8 @@ def journey(screen: Screen, broker: Broker) -> Iterator[Journey]:
         profile = latest(caller, "state/profile/master")
         revoke(stage)
         said = stage.tokd("session", "open")
-        guest = Visit(said, newest(caller))
+        # what the command line has said may be ahead of what has come over the broker
+        guest = Visit(said, wait_until(lambda: newest(caller, but=visit.session)))
         wait_until(lambda: any_of(caller, guest.session, "ended"), 10)
         wait_until(lambda: latest(caller, f"state/session/{guest.session}") == {}, 10)
         yield Journey(stage, caller, login, visit, guest, profile)
@@ -100,8 +101,9 @@ def log_in(stage: SessionStage, caller: Caller) -> CompletedProcess[str]:
 
 
 def look(stage: SessionStage, caller: Caller) -> Visit:
+    login = newest(caller, "opened")
     said = stage.tokd("session", "open")
-    visit = Visit(said, wait_until(lambda: newest(caller, "opened")))
+    visit = Visit(said, wait_until(lambda: newest(caller, "opened", but=login)))
     visit.alive.append(bool(stage.hands().titles()))
     visit.retained.append(retained(stage.daemon, visit.session))
     stage.close_window(visit.session)
@@ -127,10 +129,10 @@ def any_of(caller: Caller, session: str, kind: str) -> bool:
     )
 
 
-def newest(caller: Caller, kind: str = "requested") -> str:
-    """Return the last session that has told this."""
+def newest(caller: Caller, kind: str = "requested", but: str = "") -> str:
+    """Return the last session that has told this, "" while that is `but` still."""
     found = [e["data"]["session"] for e in caller.events() if e["type"] == f"dev.tokd.session.{kind}"]
-    return str(found[-1]) if found else ""
+    return str(found[-1]) if found and found[-1] != but else ""
 
 
 def latest(caller: Caller, topic: str) -> dict[str, Any]:

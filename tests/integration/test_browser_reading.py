@@ -102,7 +102,7 @@ def test_a_shell_that_comes_late_is_not_taken_for_logged_out(
 def test_a_login_page_that_is_being_left_is_not_taken_for_logged_out(
     line: BrowserLine, stage: Stage, other: Pages
 ) -> None:
-    verdict = read(line, stage, f"{other.url}/leaving", negative_grace_s=2.0)
+    verdict = read(line, stage, f"{other.url}/leaving", negative_grace_s=2.0, detection_timeout_s=15)
 
     assert (verdict.login, verdict.method) == (Login.LOGGED_IN, "page_state")
 
