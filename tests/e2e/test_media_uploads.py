@@ -392,6 +392,8 @@ def test_more_uploads_than_there_may_be_wait_their_turn(stage: Stage) -> None:
 
 def test_other_requests_are_answered_while_a_file_comes_in(stage: Stage) -> None:
     content, done = stage.content(4_900_000), threading.Event()
+    # the places of uploads that were cut before are given back a moment later
+    wait_until(lambda: stage.upload(stage.content()).status != 503)
 
     def slowly() -> Iterator[bytes]:
         for start in range(0, len(content), 100_000):
