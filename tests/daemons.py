@@ -153,6 +153,10 @@ class Daemon:
         if port:  # HTTP listens a moment after the control socket
             wait_until(lambda: _listens(port), within_s, what="HTTP")
 
+    def wait_settled(self) -> None:
+        """Wait until every part has started: the control socket and HTTP answer before the last of them."""
+        wait_until(lambda: "ready after" in self.log.read_text(errors="replace"), 15, what="the end of the start")
+
     def call_or_none(
         self, verb: str, args: dict[str, Any] | None = None, **envelope: Any
     ) -> dict[str, Any] | None:

@@ -60,6 +60,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     with staged(folder, settings) as found:
         found.account("ann")
         token = found.daemon.call("token/issue", {"user": "ann"})["result"]["text"]
+        found.daemon.wait_settled()
         yield Stage(found.daemon, token)
         assert found.daemon.stop() == 0
 

@@ -112,6 +112,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     daemon = Daemon(tmp_path_factory.mktemp("hostile"), settings).start()
     try:
         found = Stage(daemon)
+        daemon.wait_settled()
         found.live_within()
         before = found.size()
         yield found
