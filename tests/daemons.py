@@ -155,7 +155,9 @@ class Daemon:
 
     def wait_settled(self) -> None:
         """Wait until every part has started: the control socket and HTTP answer before the last of them."""
-        wait_until(lambda: "ready after" in self.log.read_text(errors="replace"), 15, what="the end of the start")
+        wait_until(
+            lambda: "ready after" in self.log.read_text(errors="replace"), 15, what="the end of the start"
+        )
 
     def call_or_none(
         self, verb: str, args: dict[str, Any] | None = None, **envelope: Any
