@@ -446,7 +446,7 @@ def test_three_sessions_leave_no_process_no_zombie_and_no_descriptor(bare: Stage
         10,
         what=lambda: str(browser_stage.family()),
     )
-    assert psutil.Process().num_fds() == before[0]
+    assert psutil.Process().num_fds() <= before[0]
 
 
 def test_a_session_leaves_nothing_outside_its_folder(url: str) -> None:

@@ -1,6 +1,7 @@
 """Clones of profiles on a real disk: what is in them, what the profile keeps, and what is left when they go."""
 
 import fcntl
+import gc
 import json
 import os
 import shutil
@@ -328,13 +329,14 @@ def test_a_folder_shared_with_others_refuses_the_start(root: Path, tmp_path: Pat
 
 
 def test_a_released_session_leaves_nothing_and_holds_nothing(root: Path, store: ProfileStore) -> None:
+    gc.collect()  # what an earlier test has left open would otherwise be closed in between
     descriptors = psutil.Process().num_fds()
 
     place = store.prepare(order())
 
     assert store.release(place)
     assert list((root / "clones").iterdir()) == []
-    assert psutil.Process().num_fds() == descriptors
+    assert psutil.Process().num_fds() <= descriptors
 
 
 def test_releasing_twice_closes_nobody_elses_descriptor(store: ProfileStore, tmp_path: Path) -> None:
