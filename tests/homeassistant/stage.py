@@ -6,7 +6,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from adapters.broker.files import Guest, acl_text
+from adapters.broker.acl import Actors, acl_file
+from adapters.broker.files import Guest
 from tests.brokers import Broker, Listener
 from tests.daemons import ROOT, Daemon, Simulator, make_clip
 from tests.e2e.session_stage import SessionStage, make_profile, minted
@@ -71,7 +72,8 @@ def running_stage() -> Iterator[Stage]:
     with ExitStack() as stack:
         folder: Path = stack.enter_context(short_folder())
         mode = "device" if version() >= (2024, 11) else "component"
-        acl = acl_text(TOKD, "main", "tokd", Guest(HOME, "homeassistant", "homeassistant/status"))
+        guest = Guest(HOME, "homeassistant", "homeassistant/status")
+        acl = acl_file(Actors(daemon=TOKD, node="main", home_assistant=guest))
         broker = Broker(folder / "broker", users=PASSWORDS, acl=acl)
         stack.callback(broker.close)
         broker.start()
