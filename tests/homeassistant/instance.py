@@ -50,7 +50,9 @@ logger:
 
 
 def version() -> tuple[int, int]:
-    """Return the year and the month of the Home Assistant that is installed."""
+    """Return the year and the month of the Home Assistant that is installed; (0, 0) where none is."""
+    if not PYTHON.exists():
+        return 0, 0
     ask = "from homeassistant.const import MAJOR_VERSION, MINOR_VERSION; print(MAJOR_VERSION, MINOR_VERSION)"
     found = subprocess.run(
         [str(PYTHON), "-c", ask], capture_output=True, text=True, check=True

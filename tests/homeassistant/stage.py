@@ -62,6 +62,7 @@ class Stage:
             component
             for payload in payloads
             for component in payload.get("components", {"": payload}).values()
+            if "unique_id" in component  # one without is about to be taken back
         ]
         return {component["unique_id"]: component for component in found}
 

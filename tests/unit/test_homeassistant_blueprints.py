@@ -1,7 +1,7 @@
 """The blueprints: well-formed, every input declared and used, and every order one that tokd takes."""
 
 import ast
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,7 @@ def templates_in(value: object) -> list[str]:
 def render(template: str, **values: Any) -> str:
     environment = SandboxedEnvironment(undefined=jinja2.StrictUndefined, autoescape=False)
     environment.filters["to_json"] = environment.filters["tojson"]
-    environment.globals["now"] = lambda: NOW
+    environment.globals |= {"now": lambda: NOW, "timedelta": timedelta}
     return environment.from_string(template).render(**values)
 
 
@@ -90,7 +90,7 @@ def test_the_order_to_post_a_file_is_one_that_tokd_takes(title: str, expected: b
     steps = read("post_a_file")["actions"]
     values: dict[str, Any] = {
         "account": "shop", "media": "clip.mp4", "title": title, "privacy": "SELF_ONLY",
-        "commands": "tokd/v1/main/cmd/homeassistant", "this": {"entity_id": "automation." + "x" * 80},
+        "commands": "tokd/v1/main/cmd/homeassistant", "this": {"entity_id": "automation." + "x" * 80}, "late": {"hours": 1, "minutes": 30},
     }  # fmt: skip
     values["args"] = ast.literal_eval(render(steps[0]["variables"]["args"], **values))  # as it does
     order = steps[1]["data"]
@@ -103,6 +103,8 @@ def test_the_order_to_post_a_file_is_one_that_tokd_takes(title: str, expected: b
     assert request.error is None, request.error
     assert (request.verb, request.id) == ("post/schedule", f"ha-{'x' * 40}-20261121")
     assert ('"title"' in request.body) is expected
+    # without a deadline it would be lost if tokd restarts at that minute: what waited at the broker and acts at once is stale
+    assert request.expires_at == NOW + timedelta(hours=1, minutes=30)
 
 
 def test_a_press_names_its_button() -> None:
