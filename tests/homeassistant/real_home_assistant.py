@@ -311,6 +311,7 @@ def is_about_the_broker(line: str) -> bool:
         "failed to receive on socket",
         "Failed to connect",
         "Connection refused",
+        "not currently connected",
     )
     return any(word in line for word in words)
 

@@ -53,14 +53,11 @@ class Stage:
                 "tokd/v1/main/availability", b"online"
             )  # the broker gives what it keeps in one go
             listener.wait(lambda: len(listener.heard()) >= (3 if self.mode == "device" else 20))
-            payloads = [
-                json.loads(payload)
-                for topic, payload in listener.heard()
-                if payload and topic.startswith(HOME)
-            ]
+            last = {topic: payload for topic, payload in listener.heard() if topic.startswith(HOME)}
+        payloads = {topic: json.loads(payload) for topic, payload in last.items() if payload}
         found = [
             component
-            for payload in payloads
+            for payload in payloads.values()
             for component in payload.get("components", {"": payload}).values()
             if "unique_id" in component  # one without is about to be taken back
         ]

@@ -90,7 +90,8 @@ def test_the_order_to_post_a_file_is_one_that_tokd_takes(title: str, expected: b
     steps = read("post_a_file")["actions"]
     values: dict[str, Any] = {
         "account": "shop", "media": "clip.mp4", "title": title, "privacy": "SELF_ONLY",
-        "commands": "tokd/v1/main/cmd/homeassistant", "this": {"entity_id": "automation." + "x" * 80}, "late": {"hours": 1, "minutes": 30},
+        "commands": "tokd/v1/main/cmd/homeassistant", "this": {"entity_id": "automation." + "x" * 80},
+        "late": {"hours": 1, "minutes": 30},
     }  # fmt: skip
     values["args"] = ast.literal_eval(render(steps[0]["variables"]["args"], **values))  # as it does
     order = steps[1]["data"]
@@ -103,7 +104,7 @@ def test_the_order_to_post_a_file_is_one_that_tokd_takes(title: str, expected: b
     assert request.error is None, request.error
     assert (request.verb, request.id) == ("post/schedule", f"ha-{'x' * 40}-20261121")
     assert ('"title"' in request.body) is expected
-    # without a deadline it would be lost if tokd restarts at that minute: what waited at the broker and acts at once is stale
+    # without a deadline it would be lost if tokd restarts at that minute: what waited at the broker is stale
     assert request.expires_at == NOW + timedelta(hours=1, minutes=30)
 
 
