@@ -93,7 +93,7 @@ def acl_file(actors: Actors) -> str:
 def dynsec_commands(actors: Actors) -> str:
     """Return shell lines for mosquitto's dynamic-security plugin; each user's password is asked for."""
     lines = [
-        "# Run with the options that reach your broker, such as: alias ctrl='mosquitto_ctrl -u admin dynsec'",
+        "# The options that reach your broker go into ~/.config/mosquitto_ctrl, a line for each: -h localhost, -u admin",
         "# By default nobody may send or receive anything:",
         *(
             f"mosquitto_ctrl dynsec setDefaultACLAccess {kind} deny"
