@@ -103,6 +103,12 @@ class Unit(Protocol):
     def audit_last(self, limit: int, actor: str | None, verb: str | None) -> list[Entry]:
         """Return the newest entries of this node, oldest first."""
 
+    def cut_audit(self, before: datetime, limit: int) -> int:
+        """Remove this node's oldest audit entries, as far as all are from before; return how many.
+
+        The first that is left carries the digest of the last that went.
+        """
+
     def audit_tail(self) -> Tail:
         """Return the number and digest of this node's newest entry."""
 
@@ -210,7 +216,11 @@ class Unit(Protocol):
         """Return all accounts by name."""
 
     def save_account(self, account: Account) -> None:
-        """Store a new or changed account. Raises StaleAttempt where its tokens are newer than these."""
+        """Store a new or changed account.
+
+        Raises StaleAttempt where its tokens are newer than these, Rejected(forbidden) where its person is linked under
+        another name.
+        """
 
     def link(self, account: AccountName) -> PendingLink | None:
         """Return the latest link of an account, used or not."""
@@ -248,6 +258,9 @@ class Unit(Protocol):
 
     def drop_tasks(self, before: datetime, limit: int) -> int:
         """Forget final tasks made before `before` with all their posts, if those had all ended; return how many."""
+
+    def files_of_tasks(self, sha256s: Sequence[str]) -> set[str]:
+        """Return those of these contents that a task names which can be posted yet, or may come to be."""
 
     def save_task(self, task: Task) -> None:
         """Store a changed task. Raises StaleAttempt where its version is not the next one."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet
+from sqlalchemy.exc import DBAPIError
 
 from adapters.storage.check import Look, check_ledger
 from adapters.storage.store import SqlStore, make_engine
@@ -108,6 +109,38 @@ def test_a_changed_entry_of_the_audit_trail_is_found(tmp_path: Path) -> None:
     )
 
     assert "entry 3 of 4" in looks(f"sqlite:///{tmp_path}/tokd.db")["audit trail"].text
+
+
+def test_a_trail_that_was_cut_for_its_age_is_sound(store: SqlStore, url: str) -> None:
+    def old_entry(unit: Unit) -> None:
+        for at in (OLD, OLD, NOW):
+            unit.add_audit(
+                Entry(
+                    number=0, at=at, transport="test", actor="me", verb="system/pause", command_id=None,
+                    body_hash="h", status="done", code=None,
+                )
+            )  # fmt: skip
+
+    write(store, old_entry)
+
+    with store.transaction() as unit:
+        assert [unit.cut_audit(LIMIT, 1) for _ in range(3)] == [1, 1, 0]
+
+    assert looks(url)["audit trail"].is_ok
+    with store.transaction() as unit:
+        assert [entry.number for entry in unit.audit(0, 10, None, None)] == [3]
+
+
+@pytest.mark.parametrize(
+    "change", ["DELETE FROM audit WHERE number = 3", "DELETE FROM audit", "UPDATE audit SET actor = 'x'"]
+)
+def test_the_database_refuses_to_remove_what_was_not_cut(store: SqlStore, url: str, change: str) -> None:
+    write(store, some_life)
+    with store.transaction() as unit:
+        unit.cut_audit(NOW + timedelta(days=1), 2)
+
+    with pytest.raises(DBAPIError, match="only ever added to"):
+        run(url, change)
 
 
 def test_numbers_may_jump_where_a_backup_was_restored(store: SqlStore, url: str) -> None:
