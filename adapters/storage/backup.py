@@ -54,8 +54,10 @@ def take_backup(
     database: Path, target: Path, *, version: str, node: str, taken_at: str, keys: bytes | None = None
 ) -> Manifest:
     """Write a backup of the ledger to `target`, mode 0600, the daemon running or not. Raises BackupFailed."""
-    if target.exists():
+    if os.path.lexists(target):  # a link that leads nowhere, too
         raise BackupFailed(f"{target} is there already; a backup replaces nothing, choose another name")
+    if not database.exists():
+        raise BackupFailed(f"there is no ledger {database} to back up: are these the settings that tokd runs with?")
     try:
         with _drafts(target) as (copy, draft):
             schema, counts = _copy(database, copy)
@@ -76,7 +78,7 @@ def take_backup(
 def read_manifest(source: Path) -> Manifest:
     """Return what a backup says of itself. Raises BackupFailed for a file that is none."""
     try:
-        with tarfile.open(source, "r:") as archive:
+        with _opened(source) as archive:
             return _manifest_in(archive)
     except (OSError, tarfile.TarError) as error:
         raise BackupFailed(f"{source} cannot be read as a backup of tokd: {error}") from error
@@ -88,7 +90,7 @@ def unpack(source: Path, ledger: Path) -> tuple[Manifest, bytes | None]:
     Raises BackupFailed where it is not whole: another hash than the manifest's, or what SQLite finds in it.
     """
     try:
-        with tarfile.open(source, "r:") as archive:
+        with _opened(source) as archive:
             manifest = _manifest_in(archive)
             create_private(ledger)
             with ledger.open("wb") as out:
@@ -103,6 +105,12 @@ def unpack(source: Path, ledger: Path) -> tuple[Manifest, bytes | None]:
     except (OSError, tarfile.TarError, sqlite3.Error) as error:
         raise BackupFailed(f"{source} cannot be read as a backup of tokd: {error}") from error
     return manifest, keys
+
+
+def _opened(source: Path) -> tarfile.TarFile:
+    if source.exists() and not source.is_file():  # a pipe would be waited for, for ever
+        raise BackupFailed(f"{source} is no file: this is not a backup of tokd")
+    return tarfile.open(source, "r:")
 
 
 @contextmanager
