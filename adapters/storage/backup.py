@@ -57,7 +57,9 @@ def take_backup(
     if os.path.lexists(target):  # a link that leads nowhere, too
         raise BackupFailed(f"{target} is there already; a backup replaces nothing, choose another name")
     if not database.exists():
-        raise BackupFailed(f"there is no ledger {database} to back up: are these the settings that tokd runs with?")
+        raise BackupFailed(
+            f"there is no ledger {database} to back up: are these the settings that tokd runs with?"
+        )
     try:
         with _drafts(target) as (copy, draft):
             schema, counts = _copy(database, copy)

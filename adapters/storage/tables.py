@@ -269,6 +269,7 @@ class TaskRow(Row, table=True):
     version: int = _int()
     body: str = _text()
     sha256: str | None = _text(nullable=True)
+    updated_at: int | None = _int(nullable=True)
 
 
 class TokenRow(Row, table=True):

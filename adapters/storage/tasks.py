@@ -82,7 +82,10 @@ class TasksMixin:
         return set(self._db.execute(query.distinct()).scalars())
 
     def drop_tasks(self, before: datetime, limit: int) -> int:
-        """Forget final tasks made before `before` with all their posts, if those had all ended; return how many."""
+        """Forget final tasks that nobody has changed since `before`, with all their posts, if those had all ended.
+
+        Return how many.
+        """
         stays = select(POST.c.task).where(
             POST.c.task.is_not(None),
             or_(
@@ -91,7 +94,10 @@ class TasksMixin:
             ),
         )  # fmt: skip
         query = select(TASK.c.id).where(
-            TASK.c.created_at < micros(before), TASK.c.status.in_(_OVER), TASK.c.id.not_in(stays)
+            TASK.c.created_at < micros(before),
+            TASK.c.status.in_(_OVER),
+            TASK.c.id.not_in(stays),
+            or_(TASK.c.updated_at.is_(None), TASK.c.updated_at < micros(before)),
         )
         ids = self._db.execute(query.order_by(TASK.c.created_at).limit(limit)).scalars().all()
         if not ids:
@@ -103,5 +109,5 @@ class TasksMixin:
 def _moving(task: Task) -> dict[str, object]:
     return {
         "status": task.status.value, "version": task.version, "body": _TASK.dump_json(task).decode(),
-        "sha256": stored_hash(task.output.video_path or ""),
+        "sha256": stored_hash(task.output.video_path or ""), "updated_at": micros(task.updated_at),
     }  # fmt: skip

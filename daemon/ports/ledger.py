@@ -257,7 +257,10 @@ class Unit(Protocol):
         """Store a new task."""
 
     def drop_tasks(self, before: datetime, limit: int) -> int:
-        """Forget final tasks made before `before` with all their posts, if those had all ended; return how many."""
+        """Forget final tasks that nobody has changed since `before`, with all their posts, if those had all ended.
+
+        Return how many.
+        """
 
     def files_of_tasks(self, sha256s: Sequence[str]) -> set[str]:
         """Return those of these contents that a task names which can be posted yet, or may come to be."""

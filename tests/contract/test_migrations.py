@@ -6,7 +6,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -118,7 +118,7 @@ def test_the_files_of_tasks_from_before_are_known(engine: Engine, empty_url: str
         config.attributes["connection"] = connection
         command.upgrade(config, "0009")
         for key, path in (("t_1", f"uploads/{'a' * 64}.mp4"), ("t_2", "clip.mp4")):
-            body = json.dumps({"output": {"video_path": path}})
+            body = json.dumps({"output": {"video_path": path}, "updated_at": "2026-12-01T12:00:00Z"})
             connection.execute(
                 text("INSERT INTO task VALUES (:key, 'ann', 'gen', 'completed', 0, 1, :body)"),
                 {"key": key, "body": body},
@@ -129,6 +129,8 @@ def test_the_files_of_tasks_from_before_are_known(engine: Engine, empty_url: str
 
     with store.transaction() as unit:
         assert unit.files_of_tasks(["a" * 64, "b" * 64]) == {"a" * 64}
+        assert unit.drop_tasks(datetime(2026, 12, 1, 12, tzinfo=UTC), 10) == 0
+        assert unit.drop_tasks(datetime(2026, 12, 1, 12, 1, tzinfo=UTC), 10) == 2
     store.close()
 
 

@@ -202,7 +202,7 @@ def test_a_sweep_takes_so_many_at_once(store: SqlStore) -> None:
 
 
 def test_a_task_goes_with_its_posts_when_all_of_them_have_ended(store: SqlStore) -> None:
-    task = a_task(1, status=TaskStatus.COMPLETED, created_at=OLD, post=PostId("p_2"))
+    task = a_task(1, status=TaskStatus.COMPLETED, created_at=OLD, updated_at=OLD, post=PostId("p_2"))
     write(
         store,
         lambda unit: unit.add_task(task),
@@ -218,6 +218,15 @@ def test_a_task_goes_with_its_posts_when_all_of_them_have_ended(store: SqlStore)
     with store.transaction() as unit:
         assert unit.drop_tasks(run_later, 10) == 1
         assert (unit.task(task.id), unit.post(PostId("p_1")), unit.post(PostId("p_2"))) == (None, None, None)
+
+
+def test_a_task_that_took_long_is_kept_from_its_end_on(store: SqlStore) -> None:
+    task = a_task(1, status=TaskStatus.COMPLETED, created_at=OLD, updated_at=NOW)
+    write(store, lambda unit: unit.add_task(task))
+
+    with store.transaction() as unit:
+        assert unit.drop_tasks(LIMIT, 10) == 0
+        assert unit.drop_tasks(NOW + timedelta(seconds=1), 10) == 1
 
 
 @pytest.mark.parametrize("status", [TaskStatus.SUBMITTED, TaskStatus.RUNNING])

@@ -9,6 +9,7 @@ Revises: 0009
 
 import json
 import re
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -19,6 +20,7 @@ down_revision = "0009"
 
 INT = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 LINKED = "twin_of IS NULL AND (login <> 'unlinked' OR access_token <> '')"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _STORED = re.compile(r"(?:.*/)?([0-9a-f]{64})\.[0-9a-z]{2,4}")
 _REFUSE = "'the audit trail is only ever added to'"
 
@@ -54,13 +56,18 @@ def _name_each_person_once() -> None:
 
 def _note_files_of_tasks() -> None:
     op.add_column("task", sa.Column("sha256", sa.Text(), nullable=True))
+    op.add_column("task", sa.Column("updated_at", INT, nullable=True))
     for key, body in op.get_bind().execute(sa.text("SELECT id, body FROM task")).fetchall():
-        found = _STORED.fullmatch(json.loads(body).get("output", {}).get("video_path") or "")
-        if found:
-            op.get_bind().execute(
-                sa.text("UPDATE task SET sha256 = :sha256 WHERE id = :key"),
-                {"sha256": found[1], "key": key},
-            )
+        task = json.loads(body)
+        found = _STORED.fullmatch(task["output"].get("video_path") or "")
+        updated_at = datetime.fromisoformat(task["updated_at"])
+        values = {
+            "sha256": found[1] if found else None, "key": key,
+            "updated_at": (updated_at - _EPOCH) // timedelta(microseconds=1),
+        }  # fmt: skip
+        op.get_bind().execute(
+            sa.text("UPDATE task SET sha256 = :sha256, updated_at = :updated_at WHERE id = :key"), values
+        )
     op.create_index("task_file", "task", ["sha256"], unique=False, **_only("sha256 IS NOT NULL"))
     op.create_index("post_task", "post", ["task"], unique=False, **_only("task IS NOT NULL"))
 
