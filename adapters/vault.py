@@ -103,6 +103,9 @@ def keys_held(path: Path) -> Iterator[None]:
     """
     try:
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:  # the keys are a credential of the service: there is no file to change
+        yield
+        return
     except OSError as error:
         raise StartRefused(f"the folder of the key file {path} cannot be opened: {_reason(error)}") from None
     try:

@@ -4,6 +4,7 @@ The copy is made by SQLite's own backup call over a connection that only reads: 
 its write-ahead log holds. Profiles are never in it, and the keys only where somebody asks for them.
 """
 
+import errno
 import hashlib
 import io
 import json
@@ -26,6 +27,7 @@ MANIFEST, LEDGER, KEYS = "manifest.json", "tokd.db", "fernet.keys"
 _COUNTED = ("post", "attempt", "account", "task", "command", "outbox", "audit")
 _SMALL_MAX = 64 * 1024
 _CHUNK = 1024 * 1024
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class BackupFailed(TokdError):
@@ -105,6 +107,11 @@ def unpack(source: Path, ledger: Path) -> tuple[Manifest, bytes | None]:
             _require_whole(raw)
         sync_file(ledger)
     except (OSError, tarfile.TarError, sqlite3.Error) as error:
+        if isinstance(error, OSError) and error.errno in _FULL:
+            raise BackupFailed(
+                f"there is no room in {ledger.parent} for the ledger in {source} ({manifest.bytes} bytes); nothing was "
+                "changed"
+            ) from error
         raise BackupFailed(f"{source} cannot be read as a backup of tokd: {error}") from error
     return manifest, keys
 

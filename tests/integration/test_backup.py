@@ -396,6 +396,53 @@ def test_a_restore_that_was_killed_after_the_exchange_begins_with_what_stood_the
     assert (first.kept.exists(), second.kept is not None) == (False, True)
 
 
+TERMINATED_BACKUP = """
+import os, signal, sys
+
+def dies(*args, **kwargs):
+    os.kill(os.getpid(), signal.SIGTERM)
+    raise AssertionError("it went on")
+
+os.link = dies
+sys.argv = ["tokd", "--set", f"daemon.state_dir={sys.argv[1]}", "backup", sys.argv[2]]
+from daemon.cli import main
+main()
+"""
+
+
+def test_a_backup_that_is_told_to_end_leaves_no_draft(ledger: Path, tmp_path: Path) -> None:
+    (tmp_path / "backups").mkdir()
+    words = [sys.executable, "-c", TERMINATED_BACKUP, str(ledger.parent), str(tmp_path / "backups" / "b.tar")]
+
+    done = subprocess.run(words, cwd=ROOT, check=False, timeout=60, capture_output=True, text=True)
+
+    assert done.returncode == 143, done.stderr
+    assert list((tmp_path / "backups").iterdir()) == []
+
+
+FULL_RESTORE = """
+import resource, sys
+from datetime import UTC, datetime
+from pathlib import Path
+from adapters.storage.restore import restore_backup
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))  # as large as any file may become here
+restore_backup(Path(sys.argv[1]), Path(sys.argv[2]), "main", datetime.now(UTC), has_broker=False)
+"""
+
+
+def test_a_restore_without_room_says_so_and_changes_nothing(ledger: Path, tmp_path: Path) -> None:
+    backup = take(ledger, tmp_path / "b.tar")
+    before = ledger.read_bytes()
+    words = [sys.executable, "-c", FULL_RESTORE, str(backup), str(ledger)]
+
+    done = subprocess.run(words, cwd=ROOT, check=False, timeout=60, capture_output=True, text=True)
+
+    assert "there is no room" in done.stderr
+    assert ledger.read_bytes() == before
+    assert not [path for path in ledger.parent.iterdir() if "restoring" in path.name or "before" in path.name]
+
+
 def test_a_pipe_is_no_backup(ledger: Path, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
 

@@ -119,6 +119,11 @@ def test_a_prune_beside_a_rotation_waits_for_its_turn(file: Path) -> None:
     assert len(keys_of(file)) == 1
 
 
+def test_where_the_keys_are_a_credential_there_is_nothing_to_wait_for(tmp_path: Path) -> None:
+    with keys_held(tmp_path / "none" / "keys"), keys_held(tmp_path / "none" / "keys"):
+        pass
+
+
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     folder = tmp_path_factory.mktemp("keys")
