@@ -228,6 +228,9 @@ class Unit(Protocol):
     def link_of(self, state_hash: str) -> PendingLink | None:
         """Return the link with this hash of its state."""
 
+    def links(self) -> list[PendingLink]:
+        """Return all links that are kept, used or not."""
+
     def save_link(self, link: PendingLink) -> None:
         """Store a link in place of the account's one before."""
 

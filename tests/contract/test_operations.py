@@ -16,10 +16,12 @@ from adapters.vault import FernetVault
 from daemon.domain.audit import Entry
 from daemon.domain.events import Event, EventType
 from daemon.domain.ids import PostId, TaskId
+from daemon.domain.linking import VERIFIER
 from daemon.domain.post import Post, State
 from daemon.domain.task import TaskStatus
 from daemon.handlers.reseal_secrets import PAGE, reseal_page
 from daemon.ports import Unit
+from tests.contract.test_links import LINK
 from tests.contract.test_tasks import a_task
 from tests.fakes.values import NODE, NOW, a_post, an_account, an_attempt
 
@@ -252,6 +254,21 @@ def sealed_life(unit: Unit, vault: FernetVault, posts: int) -> None:
         key = f"p_{number:03}"
         unit.add_post(a_post(key, attempt=1))
         unit.save_attempt(an_attempt(key, upload_url=vault.seal("upload_url", key, f"url {number}")))
+
+
+def test_a_link_that_somebody_has_begun_survives_a_new_key(store: SqlStore) -> None:
+    old, new = Fernet.generate_key().decode(), Fernet.generate_key().decode()
+    link = replace(LINK, verifier=FernetVault([old]).seal(VERIFIER, LINK.account, "pkce"))
+    write(store, lambda unit: unit.save_link(link))
+
+    with store.transaction() as unit:
+        page = reseal_page(unit, FernetVault([new, old]), None)
+        kept = unit.link(link.account)
+
+    assert (page.resealed, page.unreadable) == (1, 0)
+    assert kept is not None
+    assert FernetVault([new]).open(VERIFIER, LINK.account, kept.verifier or "") == "pkce"
+    assert replace(kept, verifier=link.verifier) == link
 
 
 def test_every_secret_is_sealed_anew_page_by_page_and_readable_in_between(store: SqlStore) -> None:
