@@ -1,12 +1,14 @@
 """Secrets at rest: Fernet, with purpose and owner bound into what is sealed, and keys that can be rotated."""
 
+import contextlib
 import errno
+import fcntl
 import hashlib
 import json
 import os
 import shlex
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
@@ -91,6 +93,30 @@ class FernetVault:
 def key_id(key: str) -> str:
     """Return a key's name: the beginning of its hash, from which nobody can tell the key."""
     return hashlib.sha256(key.encode()).hexdigest()[:12]
+
+
+@contextlib.contextmanager
+def keys_held(path: Path) -> Iterator[None]:
+    """Keep others from changing the key file meanwhile; whoever only reads it is not held up. Raises StartRefused.
+
+    Two who change it at once could each remove the key that the other has just sealed everything with.
+    """
+    try:
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:  # the keys are a credential of the service: there is no file to change
+        yield
+        return
+    except OSError as error:
+        raise StartRefused(f"the folder of the key file {path} cannot be opened: {_reason(error)}") from None
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise StartRefused(
+            f"another `tokd keys` is changing {path} just now; wait until it is through"
+        ) from None
+    finally:
+        os.close(folder)
 
 
 def add_key(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""The settings of who may send what: [access]."""
+"""The settings of who may send what, [access], and of the record of it, [audit]."""
 
 import re
 from typing import Annotated
@@ -62,3 +62,14 @@ class AccessSettings(Section):
             actor, _, verbs = grant.rpartition(":")
             found[actor] = found.get(actor, ()) + tuple(verb.strip() for verb in verbs.split(","))
         return found
+
+
+class AuditSettings(Section):
+    """The record of every order that changes something."""
+
+    keep_days: Whole = Field(
+        0,
+        ge=0,
+        le=36500,
+        description="Days an entry is kept; what is left can still be verified after that. 0 is for ever.",
+    )

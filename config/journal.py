@@ -20,12 +20,12 @@ _LONGEST = 48 * 1024  # of a field: what a datagram surely holds
 _USUAL = frozenset(vars(logging.LogRecord("", 0, "", 0, "", None, None))) | {"message", "asctime", "taskName"}
 
 
-def is_journal(stream: TextIO) -> bool:
+def is_journal(stream: TextIO, path: Path = SOCKET) -> bool:
     """Tell whether systemd has connected this stream to the journal ($JOURNAL_STREAM names device and inode)."""
     try:
         device, _, inode = os.environ.get("JOURNAL_STREAM", "").partition(":")
         found = os.fstat(stream.fileno())
-        return (found.st_dev, found.st_ino) == (int(device), int(inode)) and SOCKET.exists()
+        return (found.st_dev, found.st_ino) == (int(device), int(inode)) and path.exists()
     except (OSError, ValueError):
         return False
 

@@ -4,13 +4,14 @@ import logging
 import sys
 import threading
 import time
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, TextIO, cast
 
 import structlog
 from structlog.typing import EventDict, Processor
 
-from config.journal import JournalHandler, is_journal
+from config.journal import SOCKET, JournalHandler, is_journal
 from config.redaction import REDACTED, Redactor
 
 __all__ = ["REDACTED", "Redactor", "configure", "get_logger", "set_level"]
@@ -39,6 +40,7 @@ def configure(
     format: LogFormat,  # noqa: A002 - named like the setting
     redactor: Redactor,
     stream: TextIO | None = None,
+    journal: Path = SOCKET,
 ) -> None:
     """Send every record at `level` or above to `stream` (stderr), one line each, without secrets.
 
@@ -50,8 +52,8 @@ def configure(
     number = logging.getLevelNamesMapping()[level.upper()]
     handler: logging.Handler = logging.StreamHandler(stream)
     handler.setFormatter(_RedactingFormatter(redactor, as_json=as_json))
-    if format == "journal" or (format == "auto" and is_journal(stream)):
-        handler = JournalHandler(redactor, otherwise=handler)
+    if format == "journal" or (format == "auto" and is_journal(stream, journal)):
+        handler = JournalHandler(redactor, handler, journal)
     handler.addFilter(_Level(number))
     root = logging.getLogger()
     root.handlers[:] = [handler]

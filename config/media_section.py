@@ -74,7 +74,8 @@ class MediaSettings(Section):
         30,
         ge=0,
         le=3650,
-        description="Days an uploaded or fetched file is kept after its last post has ended; 0 is for ever.",
+        description="Days an uploaded or fetched file is kept after its last post has ended, and while a task that can be "
+        "posted names it; 0 is for ever.",
     )
     settle_s: Number = Field(2.0, ge=0, le=600, description="Seconds a file must stay unchanged.")
     allow_hard_links: Flag = Field(False, description="Accept files that have a second name elsewhere.")

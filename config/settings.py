@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from config.access_section import AccessSettings
+from config.access_section import AccessSettings, AuditSettings
 from config.homeassistant_section import HomeAssistantSettings
 from config.http_section import HttpSettings
 from config.media_section import MediaSettings
@@ -27,6 +27,7 @@ from config.session_section import SessionSettings
 
 __all__ = [
     "AccessSettings",
+    "AuditSettings",
     "BrokerSettings",
     "ControlSettings",
     "DaemonSettings",
@@ -177,6 +178,9 @@ class Settings(BaseSettings):
     control: ControlSettings = Field(ControlSettings(), description="The door for the command line.")
     http: HttpSettings = Field(HttpSettings(), description="The HTTP adapter: off unless it has a port.")
     access: AccessSettings = Field(AccessSettings(), description="Who may send which commands, and how many.")
+    audit: AuditSettings = Field(
+        AuditSettings(), description="The record of every order that changes something."
+    )
     homeassistant: HomeAssistantSettings = Field(
         HomeAssistantSettings(), description="What Home Assistant is told, over the same broker."
     )

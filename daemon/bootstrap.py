@@ -102,7 +102,7 @@ def run_daemon(
         LOG.warning("%s", warning)
     stopping = threading.Event()
     pulse = Pulse(Systemd.from_environ(os.environ), SystemClock())
-    app = App(stopping, pulse, Reloader(reread, settings, redactor) if reread is not None else None)
+    app = App(stopping, pulse, Reloader(reread, loaded, redactor) if reread is not None else None)
     house = _Composition(settings, loaded.markers, options, app, stopping, redactor, say or _print, pulse)
     try:
         failpoints.arm(settings.daemon.failpoint)

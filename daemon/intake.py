@@ -8,17 +8,19 @@ from datetime import datetime
 from typing import Any, NoReturn
 
 from daemon.domain import replies
+from daemon.domain.account_commands import FinishLink
 from daemon.domain.commands import VERBS
 from daemon.domain.errors import Code, Rejected
 from daemon.domain.events import as_json
 from daemon.domain.figures import Tally
 from daemon.domain.gates import Buckets, check_open
-from daemon.domain.ids import AccountName, Actor
+from daemon.domain.ids import SELF_ACTOR, AccountName, Actor
 from daemon.domain.restored import BEHIND_FLAG
 from daemon.domain.wire import Request
 from daemon.domain.work import Work
 from daemon.handlers.auditing import is_own_question, is_strangers_knock, is_worth_noting, note
 from daemon.handlers.context import Accepted, Context, Deferred, Rules
+from daemon.handlers.finish_link import is_awaited
 from daemon.handlers.registry import COMMANDS
 from daemon.ports import Outgoing, StoredCommand
 
@@ -89,7 +91,7 @@ class Intake:
         try:
             # A backlog is as long as we were away; whoever sent it once does not send it again.
             if not is_own_question(request) and not request.is_backlog:
-                self._buckets.take(request.transport, request.actor, context.now)
+                self._count(request, context)
             if request.error is not None:
                 raise request.error
             self._rules.gates.check(request.actor, request.verb, request.transport)
@@ -158,6 +160,23 @@ class Intake:
         text = as_json(reply)
         clean = self._rules.redact(text)
         return reply if clean == text else json.loads(clean)
+
+    def _count(self, request: Request, context: Context) -> None:
+        """Count a message against its sender. Raises Rejected(rate_limited).
+
+        The callback of a login is open to all and has one bucket for all: who comes with a state that counts is let
+        through when strangers have emptied it. A state counts once, so there is nothing to flood with.
+        """
+        try:
+            self._buckets.take(request.transport, request.actor, context.now)
+        except Rejected:
+            command = request.command
+            if (
+                request.actor != SELF_ACTOR
+                or not isinstance(command, FinishLink)
+                or not is_awaited(command, context)
+            ):
+                raise
 
     def _refuse_unfit(self, request: Request, context: Context, batch: Batch, *, is_durable: bool) -> None:
         if request.expires_at is not None and request.expires_at <= context.now:

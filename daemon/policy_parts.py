@@ -21,6 +21,7 @@ def policy_of(settings: Settings) -> Policy:
         cap_hold_s=posts.cap_hold_s,
         duplicate_window_s=posts.duplicate_window_s,
         keep_s=posts.keep_days * 86400,
+        audit_keep_s=settings.audit.keep_days * 86400,
         lease_s=posts.lease_s,
         refresh_margin_s=settings.tiktok.refresh_margin_s,
         redirect_uri=settings.redirect_uri,

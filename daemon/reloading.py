@@ -17,9 +17,9 @@ AT_ONCE = frozenset({"log.level"})
 class Reloader:
     """Called by the main thread; raises nothing, for a bad file must not end a daemon that runs."""
 
-    def __init__(self, read: Callable[[], Loaded], settings: Settings, redactor: Redactor) -> None:
+    def __init__(self, read: Callable[[], Loaded], loaded: Loaded, redactor: Redactor) -> None:
         self._read = read
-        self._started_with = settings
+        self._started_with = loaded
         self._redactor = redactor
 
     def __call__(self) -> None:
@@ -37,7 +37,10 @@ class Reloader:
         for secret in loaded.settings.secret_values:
             self._redactor.add(secret)
         set_level(loaded.settings.log.level)
-        waiting = [name for name in changed(self._started_with, loaded.settings) if name not in AT_ONCE]
+        before = self._started_with
+        waiting = [name for name in changed(before.settings, loaded.settings) if name not in AT_ONCE]
+        if before.markers != loaded.markers:
+            waiting.append("the login markers")
         for warning in loaded.warnings:
             LOG.warning("%s", warning)
         if waiting:

@@ -62,8 +62,8 @@ class PostgresServer:
         with psycopg.connect(self._where(str(make_url(url).database)), autocommit=True) as connection:
             connection.execute("ALTER TABLE audit DISABLE TRIGGER USER")  # it refuses to forget
             connection.execute(
-                "TRUNCATE account, attempt, audit, call, command, discovery, flag, link, outbox, post, session, sighting,"
-                " task, token, webhook RESTART IDENTITY CASCADE"
+                "TRUNCATE account, attempt, audit, audit_cut, call, command, discovery, flag, link, outbox, post, session,"
+                " sighting, task, token, webhook RESTART IDENTITY CASCADE"
             )
             connection.execute("ALTER TABLE audit ENABLE TRIGGER USER")
             connection.execute("UPDATE alembic_version SET version_num = %s", (revision,))

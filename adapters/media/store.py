@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import re
 import secrets
 import threading
 import time
@@ -14,12 +13,11 @@ from adapters.media.contents import hash_bytes
 from adapters.media.library import MediaLibrary
 from adapters.media.parts import HIDDEN, PART, Part, PartFolder, PartTaken
 from daemon.domain.errors import Code, Problem, Rejected, UploadConflict
-from daemon.domain.media import MediaFacts, StoredMedia, UploadState
+from daemon.domain.media import STORED_NAME, MediaFacts, StoredMedia, UploadState
 
 EXTENSIONS = {"mp4": ".mp4", "mov": ".mov", "3gp": ".3gp", "webm": ".webm", "matroska": ".mkv"}
 PARTS_KEPT_S = 7 * 86400
 RENEWED_AFTER_S = 86400
-_STORED = re.compile(r"([0-9a-f]{64})\.[0-9a-z]{2,4}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,7 +174,7 @@ class FileStore:
         limit, found = self._now() - days * 86400, {}
         with contextlib.suppress(FileNotFoundError), self.parts.opened(make=False) as (outer, _):
             for name in os.listdir(outer):  # noqa: PTH208
-                stored = _STORED.fullmatch(name)
+                stored = STORED_NAME.fullmatch(name)
                 if stored and os.stat(name, dir_fd=outer, follow_symlinks=False).st_ctime < limit:
                     found[name] = stored.group(1)
         return found
@@ -186,7 +184,7 @@ class FileStore:
         limit = self._now() - days * 86400
         with contextlib.suppress(FileNotFoundError), self.parts.opened(make=False) as (outer, _):
             for name in names:
-                if _STORED.fullmatch(name):
+                if STORED_NAME.fullmatch(name):
                     with contextlib.suppress(FileNotFoundError):
                         if os.stat(name, dir_fd=outer, follow_symlinks=False).st_ctime < limit:
                             os.unlink(name, dir_fd=outer)

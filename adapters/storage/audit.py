@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import datetime
+from itertools import takewhile
 from typing import Any
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, delete, insert, select
 
 from adapters.storage.rows import instant, micros
-from adapters.storage.statements import AUDIT
+from adapters.storage.statements import AUDIT, AUDIT_CUT
 from daemon.domain.audit import Entry, Tail, digest_of
 from daemon.domain.ids import NodeName
 
@@ -15,7 +17,10 @@ _ADD = insert(AUDIT)
 
 
 class AuditMixin:
-    """What a Unit knows of the audit trail. Rows are only ever added: the database refuses anything else."""
+    """What a Unit knows of the audit trail. Rows are only ever added, or removed up to a noted cut.
+
+    The database refuses anything else.
+    """
 
     _db: Connection
     _node: NodeName
@@ -37,12 +42,12 @@ class AuditMixin:
     def audit(self, after: int, limit: int, actor: str | None, verb: str | None) -> list[Entry]:
         """Return entries of this node after a number, oldest first."""
         query = self._of(actor, verb).where(AUDIT.c.number > after).order_by(AUDIT.c.number).limit(limit)
-        return [_entry(row) for row in self._db.execute(query).mappings()]  # type: ignore[arg-type]
+        return self._entries(query)
 
     def audit_last(self, limit: int, actor: str | None, verb: str | None) -> list[Entry]:
         """Return the newest entries of this node, oldest first."""
         query = self._of(actor, verb).order_by(AUDIT.c.number.desc()).limit(limit)
-        return [_entry(row) for row in self._db.execute(query).mappings()][::-1]  # type: ignore[arg-type]
+        return self._entries(query)[::-1]
 
     def audit_tail(self) -> Tail:
         """Return the number and digest of this node's newest entry."""
@@ -52,6 +57,35 @@ class AuditMixin:
             self.trail = Tail(row.number, row.digest) if row else Tail()
         return self.trail
 
+    def cut_audit(self, before: datetime, limit: int) -> int:
+        """Remove this node's oldest entries, as far as all of them are from before; return how many.
+
+        The newest stays: it says where the trail ends.
+        """
+        newest = self.audit_tail().number
+        query = select(AUDIT.c.number, AUDIT.c.digest, AUDIT.c.at).where(AUDIT.c.node == self._node)
+        oldest = self._db.execute(query.order_by(AUDIT.c.number).limit(limit)).all()
+        gone = list(takewhile(lambda row: row.at < micros(before) and row.number < newest, oldest))
+        if not gone:
+            return 0
+        last = gone[-1]
+        # First where the trail begins now: without it the database refuses to remove anything.
+        self._db.execute(delete(AUDIT_CUT).where(AUDIT_CUT.c.node == self._node))
+        noted = {"node": self._node, "number": last.number, "digest": last.digest, "cut_at": micros(before)}
+        self._db.execute(insert(AUDIT_CUT).values(noted))
+        self._db.execute(delete(AUDIT).where(AUDIT.c.node == self._node, AUDIT.c.number <= last.number))
+        return len(gone)
+
+    def _cut(self) -> Tail:
+        """Return the last entry that was removed for its age."""
+        query = select(AUDIT_CUT.c.number, AUDIT_CUT.c.digest).where(AUDIT_CUT.c.node == self._node)
+        row = self._db.execute(query).first()
+        return Tail(row.number, row.digest) if row else Tail()
+
+    def _entries(self, query: Any) -> list[Entry]:
+        cut = self._cut()
+        return [_entry(row, cut) for row in self._db.execute(query).mappings()]  # type: ignore[arg-type]
+
     def _of(self, actor: str | None, verb: str | None) -> Any:
         query = select(AUDIT).where(AUDIT.c.node == self._node)
         if actor is not None:
@@ -59,11 +93,11 @@ class AuditMixin:
         return query if verb is None else query.where(AUDIT.c.verb == verb)
 
 
-def _entry(row: Mapping[str, Any]) -> Entry:
+def _entry(row: Mapping[str, Any], cut: Tail) -> Entry:
     at = instant(row["at"])
     assert at is not None
     return Entry(
         number=row["number"], at=at, transport=row["transport"], actor=row["actor"], verb=row["verb"],
         command_id=row["command_id"], body_hash=row["body_hash"], status=row["status"], code=row["code"],
-        digest=row["digest"],
+        digest=row["digest"], cut=cut.digest if cut.number and row["number"] == cut.number + 1 else None,
     )  # fmt: skip

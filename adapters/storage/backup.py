@@ -4,6 +4,7 @@ The copy is made by SQLite's own backup call over a connection that only reads: 
 its write-ahead log holds. Profiles are never in it, and the keys only where somebody asks for them.
 """
 
+import errno
 import hashlib
 import io
 import json
@@ -26,6 +27,7 @@ MANIFEST, LEDGER, KEYS = "manifest.json", "tokd.db", "fernet.keys"
 _COUNTED = ("post", "attempt", "account", "task", "command", "outbox", "audit")
 _SMALL_MAX = 64 * 1024
 _CHUNK = 1024 * 1024
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class BackupFailed(TokdError):
@@ -54,8 +56,12 @@ def take_backup(
     database: Path, target: Path, *, version: str, node: str, taken_at: str, keys: bytes | None = None
 ) -> Manifest:
     """Write a backup of the ledger to `target`, mode 0600, the daemon running or not. Raises BackupFailed."""
-    if target.exists():
+    if os.path.lexists(target):  # a link that leads nowhere, too
         raise BackupFailed(f"{target} is there already; a backup replaces nothing, choose another name")
+    if not database.exists():
+        raise BackupFailed(
+            f"there is no ledger {database} to back up: are these the settings that tokd runs with?"
+        )
     try:
         with _drafts(target) as (copy, draft):
             schema, counts = _copy(database, copy)
@@ -76,7 +82,7 @@ def take_backup(
 def read_manifest(source: Path) -> Manifest:
     """Return what a backup says of itself. Raises BackupFailed for a file that is none."""
     try:
-        with tarfile.open(source, "r:") as archive:
+        with _opened(source) as archive:
             return _manifest_in(archive)
     except (OSError, tarfile.TarError) as error:
         raise BackupFailed(f"{source} cannot be read as a backup of tokd: {error}") from error
@@ -88,7 +94,7 @@ def unpack(source: Path, ledger: Path) -> tuple[Manifest, bytes | None]:
     Raises BackupFailed where it is not whole: another hash than the manifest's, or what SQLite finds in it.
     """
     try:
-        with tarfile.open(source, "r:") as archive:
+        with _opened(source) as archive:
             manifest = _manifest_in(archive)
             create_private(ledger)
             with ledger.open("wb") as out:
@@ -101,8 +107,19 @@ def unpack(source: Path, ledger: Path) -> tuple[Manifest, bytes | None]:
             _require_whole(raw)
         sync_file(ledger)
     except (OSError, tarfile.TarError, sqlite3.Error) as error:
+        if isinstance(error, OSError) and error.errno in _FULL:
+            raise BackupFailed(
+                f"there is no room in {ledger.parent} for the ledger in {source} ({manifest.bytes} bytes); nothing was "
+                "changed"
+            ) from error
         raise BackupFailed(f"{source} cannot be read as a backup of tokd: {error}") from error
     return manifest, keys
+
+
+def _opened(source: Path) -> tarfile.TarFile:
+    if source.exists() and not source.is_file():  # a pipe would be waited for, for ever
+        raise BackupFailed(f"{source} is no file: this is not a backup of tokd")
+    return tarfile.open(source, "r:")
 
 
 @contextmanager

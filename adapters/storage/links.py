@@ -27,6 +27,11 @@ class LinksMixin:
         row = self._db.execute(select(LINK).where(LINK.c.state_hash == state_hash)).mappings().first()
         return _link(row) if row else None  # type: ignore[arg-type]
 
+    def links(self) -> list[PendingLink]:
+        """Return all links that are kept, used or not."""
+        found = self._db.execute(select(LINK).order_by(LINK.c.account)).mappings()
+        return [_link(row) for row in found]  # type: ignore[arg-type]
+
     def save_link(self, link: PendingLink) -> None:
         """Store a link in place of the account's one before."""
         self.drop_link(link.account)

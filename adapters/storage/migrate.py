@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 LOG = logging.getLogger("tokd.storage")
-HEAD = "0009"
+HEAD = "0010"
 _LOCK = 0x746F6B64  # "tokd"
 _SCRIPTS = Path(__file__).parent / "migrations"
 

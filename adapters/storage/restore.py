@@ -49,7 +49,7 @@ def restore_backup(source: Path, database: Path, node: NodeName, now: datetime, 
 
     Raises BackupFailed where it is not whole or another node's, StartRefused where a newer program wrote it; the
     present ledger has not been touched then. A crash in the middle of the exchange leaves a mark that keeps the
-    daemon from starting until the restore has been run again.
+    daemon from starting until the restore has been run again; that one begins with what stood there before the first.
     """
     with _draft_beside(database) as draft:
         manifest, keys = unpack(source, draft)
@@ -57,16 +57,25 @@ def restore_backup(source: Path, database: Path, node: NodeName, now: datetime, 
             raise BackupFailed(
                 f"{source} is a backup of node {manifest.node!r}, this is {node!r}: set daemon.node to that name"
             )
+        _undo_cut_exchange(database)
         former = _read_former(database, node)
         _mark(draft, manifest, node, now, former, has_broker=has_broker)
         sync_file(draft)
-        kept = _exchange(draft, database, now)
+        try:
+            kept = _exchange(draft, database, now)
+        except OSError as error:
+            raise BackupFailed(
+                f"the ledger {database} could not be exchanged: {error}. Mend that, then run the same restore again; "
+                "tokd does not start before"
+            ) from error
     return Done(manifest=manifest, kept=kept, keys=keys, former_was_readable=former is not None)
 
 
 @contextmanager
 def _draft_beside(database: Path) -> Iterator[Path]:
     database.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for left in database.parent.glob(f".{database.name}.*.restoring*"):  # by one that was killed
+        left.unlink(missing_ok=True)
     draft = database.with_name(f".{database.name}.{os.getpid()}.restoring")
     try:
         yield draft
@@ -129,15 +138,33 @@ def _mark(
         raw.execute("PRAGMA journal_mode=DELETE")  # one file, nothing beside it
 
 
+def _undo_cut_exchange(database: Path) -> None:
+    """Bring back what an exchange had moved aside when it was cut short: the write-ahead log alone holds the newest."""
+    pending = database.with_name(database.name + PENDING)
+    try:
+        name = str(json.loads(pending.read_text())["kept"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    kept = database.with_name(Path(name).name)
+    if kept.exists():  # then all of it was moved, and what is here now has never been in use
+        for end in (*_BESIDE, ""):
+            database.with_name(database.name + end).unlink(missing_ok=True)
+    for end in ("", *_BESIDE):
+        moved = kept.with_name(kept.name + end)
+        if moved.exists():
+            moved.rename(database.with_name(database.name + end))
+    sync_folder(database.parent)
+
+
 def _exchange(draft: Path, database: Path, now: datetime) -> Path | None:
     pending = database.with_name(database.name + PENDING)
-    replace_text(pending, json.dumps({"since": iso(now)}))
-    stamp = now.strftime("%Y%m%dT%H%M%S%fZ")
+    aside = database.with_name(f"{database.name}.before-{now:%Y%m%dT%H%M%S%fZ}")
+    replace_text(pending, json.dumps({"since": iso(now), "kept": aside.name}))
     kept = None
     for end in (*_BESIDE, ""):
         present = database.with_name(database.name + end)
         if present.exists():
-            kept = database.with_name(f"{database.name}.before-{stamp}")
+            kept = aside
             present.rename(kept.with_name(kept.name + end))
     sync_folder(database.parent)
     draft.rename(database)

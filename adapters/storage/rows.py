@@ -7,10 +7,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from daemon.domain.account import Account, Creator, Login
+from daemon.domain.addresses import shown_url
 from daemon.domain.events import as_json
 from daemon.domain.ids import AccountName, Actor, NodeName, PostId, TaskId
 from daemon.domain.media import MediaFacts
-from daemon.domain.post import Attempt, Consent, Description, Kind, LateRule, Mode, Post, Source, State
+from daemon.domain.post import FINAL, Attempt, Consent, Description, Kind, LateRule, Mode, Post, Source, State
 from daemon.ports import Outgoing, StoredCommand
 
 Row = Mapping[str, Any]
@@ -64,7 +65,10 @@ def post_values(post: Post) -> dict[str, Any]:
 
 def moving_values(post: Post) -> dict[str, Any]:
     """Return the columns of a post that change after it was made."""
-    return {
+    # A signed address is a password, and nobody needs it any more.
+    over = post.state in FINAL and post.source is Source.URL
+    media = {"media": as_json([shown_url(url) for url in post.media])} if over else {}
+    return media | {
         "due_at": micros(post.due_at),
         "zone": post.zone,
         "late_rule": post.late_rule.value,

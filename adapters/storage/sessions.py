@@ -1,5 +1,6 @@
 """The sessions' part of a transaction."""
 
+from dataclasses import replace
 from datetime import datetime
 
 from pydantic import TypeAdapter
@@ -7,6 +8,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from adapters.storage.rows import micros
 from adapters.storage.statements import SESSION, SIGHTING
+from daemon.domain.addresses import shown_url
 from daemon.domain.ids import NodeName, ProfileName, SessionId
 from daemon.domain.session import Session, Sighting
 
@@ -66,6 +68,8 @@ class SessionsMixin:
 
 
 def _moving(session: Session) -> dict[str, object]:
+    if session.is_over:  # a signed address is a password, and nobody needs it any more
+        session = replace(session, url=shown_url(session.url))
     return {
         "is_over": int(session.is_over),
         "ended_at": micros(session.ended_at),

@@ -37,6 +37,7 @@ DISCOVERY = Row.metadata.tables["discovery"]
 SIGHTING = Row.metadata.tables["sighting"]
 WEBHOOK = Row.metadata.tables["webhook"]
 AUDIT = Row.metadata.tables["audit"]
+AUDIT_CUT = Row.metadata.tables["audit_cut"]
 
 HAND = sorted(state.value for state in IN_HAND)
 FOLLOWED = [

@@ -26,6 +26,8 @@ def _index(name: str, *columns: str, where: str | None = None, unique: bool = Fa
 # Written out in queries too: SQLite uses a partial index only where it can see the same words.
 UNSENT_STATE = "sent_at IS NULL AND kind = 'state'"
 QUEUED = "state IN ('scheduled', 'retry_wait', 'held')"
+# A person's tokens are here. Two names of one person from before this was refused do not count: see 0010.
+LINKED = "twin_of IS NULL AND (login <> 'unlinked' OR access_token <> '')"
 
 
 class Row(SQLModel):
@@ -86,6 +88,7 @@ class PostRow(Row, table=True):
         _index("post_file", "account", "sha256"),
         _index("post_publish", "publish_id", where="publish_id IS NOT NULL"),
         _index("post_queue", "account", "due_at", "state", where=QUEUED),
+        _index("post_task", "task", where="task IS NOT NULL"),
         _index("post_retained", "finished_at", where="retained = 1 AND finished_at IS NOT NULL"),
         {"sqlite_strict": True},
     )
@@ -160,7 +163,10 @@ class AccountRow(Row, table=True):
     """Linked accounts; the tokens are sealed."""
 
     __tablename__ = "account"
-    __table_args__ = ({"sqlite_strict": True},)
+    __table_args__ = (
+        _index("account_person", "platform", "open_id", where=LINKED, unique=True),
+        {"sqlite_strict": True},
+    )
 
     name: str = _key()
     platform: str = _text()
@@ -178,6 +184,7 @@ class AccountRow(Row, table=True):
     refresh_until: int | None = _int(nullable=True)
     creator: str | None = _text(nullable=True)
     detail: str | None = _text(nullable=True)
+    twin_of: str | None = _text(nullable=True)
 
 
 class CallRow(Row, table=True):
@@ -250,6 +257,7 @@ class TaskRow(Row, table=True):
     __table_args__ = (
         _index("task_newest", "created_at", "id"),
         _index("task_owner", "owner", "created_at", "id"),
+        _index("task_file", "sha256", where="sha256 IS NOT NULL"),
         {"sqlite_strict": True},
     )
 
@@ -260,6 +268,8 @@ class TaskRow(Row, table=True):
     created_at: int = _int()
     version: int = _int()
     body: str = _text()
+    sha256: str | None = _text(nullable=True)
+    updated_at: int | None = _int(nullable=True)
 
 
 class TokenRow(Row, table=True):
@@ -330,10 +340,17 @@ class SightingRow(Row, table=True):
 
 
 class AuditRow(Row, table=True):
-    """What was ordered on a node, by whom, and what came of it. Triggers refuse to change or remove a row."""
+    """What was ordered on a node, by whom, and what came of it. Triggers refuse to change a row or to remove one.
+
+    Those up to a noted cut may be removed.
+    """
 
     __tablename__ = "audit"
-    __table_args__ = ({"sqlite_strict": True},)
+    __table_args__ = (
+        _index("audit_actor", "node", "actor", "number"),
+        _index("audit_verb", "node", "verb", "number"),
+        {"sqlite_strict": True},
+    )
 
     node: str = _key()
     number: int = Field(primary_key=True, sa_type=Int)
@@ -346,3 +363,15 @@ class AuditRow(Row, table=True):
     status: str = _text()
     code: str | None = _text(nullable=True)
     digest: str = _text()
+
+
+class AuditCutRow(Row, table=True):
+    """Where a node's audit trail begins: the number and digest of the last entry that was removed for its age."""
+
+    __tablename__ = "audit_cut"
+    __table_args__ = ({"sqlite_strict": True},)
+
+    node: str = _key()
+    number: int = _int()
+    digest: str = _text()
+    cut_at: int = _int()

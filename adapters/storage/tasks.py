@@ -1,9 +1,10 @@
 """The tasks' part of a transaction. A task belongs to no node: whoever drives its post writes in its log."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from pydantic import TypeAdapter
-from sqlalchemy import Connection, bindparam, delete, insert, or_, select, tuple_, update
+from sqlalchemy import Connection, bindparam, delete, exists, insert, or_, select, tuple_, update
 
 from adapters.storage.pages import open_mark, page_mark
 from adapters.storage.posts import ENDED, drop_these
@@ -11,10 +12,12 @@ from adapters.storage.rows import micros
 from adapters.storage.statements import POST, TASK
 from daemon.domain.errors import StaleAttempt
 from daemon.domain.ids import TaskId
-from daemon.domain.task import Task, TaskStatus
+from daemon.domain.media import stored_hash
+from daemon.domain.task import LETS_GO, Task, TaskStatus
 
 _TASK = TypeAdapter(Task)
 _OVER = [TaskStatus.COMPLETED.value, TaskStatus.FAILED.value]
+_LETS_GO = [state.value for state in LETS_GO]
 _BY_ID = select(TASK.c.body).where(TASK.c.id == bindparam("key"))
 _SAVE = update(TASK).where(TASK.c.id == bindparam("key"), TASK.c.version < bindparam("newer"))
 
@@ -67,8 +70,22 @@ class TasksMixin:
         if done.rowcount != 1:
             raise StaleAttempt(f"task {task.id}: version {task.version} is not the next one")
 
+    def files_of_tasks(self, sha256s: Sequence[str]) -> set[str]:
+        """Return those of these contents that a task names which can be posted yet, or may come to be."""
+        engaged = select(POST.c.id).where(
+            POST.c.task.is_not(None), POST.c.task == TASK.c.id, POST.c.state.not_in(_LETS_GO)
+        )
+        query = select(TASK.c.sha256).where(
+            TASK.c.sha256.is_not(None), TASK.c.sha256.in_(sha256s), TASK.c.status != TaskStatus.FAILED.value,
+            ~exists(engaged),
+        )  # fmt: skip
+        return set(self._db.execute(query.distinct()).scalars())
+
     def drop_tasks(self, before: datetime, limit: int) -> int:
-        """Forget final tasks made before `before` with all their posts, if those had all ended; return how many."""
+        """Forget final tasks that nobody has changed since `before`, with all their posts, if those had all ended.
+
+        Return how many.
+        """
         stays = select(POST.c.task).where(
             POST.c.task.is_not(None),
             or_(
@@ -77,7 +94,10 @@ class TasksMixin:
             ),
         )  # fmt: skip
         query = select(TASK.c.id).where(
-            TASK.c.created_at < micros(before), TASK.c.status.in_(_OVER), TASK.c.id.not_in(stays)
+            TASK.c.created_at < micros(before),
+            TASK.c.status.in_(_OVER),
+            TASK.c.id.not_in(stays),
+            or_(TASK.c.updated_at.is_(None), TASK.c.updated_at < micros(before)),
         )
         ids = self._db.execute(query.order_by(TASK.c.created_at).limit(limit)).scalars().all()
         if not ids:
@@ -89,4 +109,5 @@ class TasksMixin:
 def _moving(task: Task) -> dict[str, object]:
     return {
         "status": task.status.value, "version": task.version, "body": _TASK.dump_json(task).decode(),
+        "sha256": stored_hash(task.output.video_path or ""), "updated_at": micros(task.updated_at),
     }  # fmt: skip

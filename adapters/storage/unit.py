@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
 
 from adapters.storage import rows
 from adapters.storage.audit import AuditMixin
@@ -34,8 +36,9 @@ from adapters.storage.statements import (
 from adapters.storage.tasks import TasksMixin
 from adapters.storage.tokens import TokensMixin
 from daemon.domain.account import Account
+from daemon.domain.addresses import quiet_json
 from daemon.domain.audit import Tail
-from daemon.domain.errors import StaleAttempt, TokdError
+from daemon.domain.errors import Code, Rejected, StaleAttempt, TokdError
 from daemon.domain.events import Event, as_cloudevent, as_json
 from daemon.domain.ids import AccountName, Actor, NodeName, PostId
 from daemon.domain.platform import Endpoint
@@ -92,7 +95,8 @@ class SqlUnit(
             ADD_COMMAND,
             {
                 "node": self._node, "actor": request.actor, "command_id": command_id, "verb": request.verb,
-                "body": request.body, "body_hash": request.body_hash, "transport": request.transport,
+                "body": quiet_json(request.body) if reply else request.body,
+                "body_hash": request.body_hash, "transport": request.transport,
                 "reply_to": request.reply_to, "correlation": request.correlation,
                 "received_at": rows.micros(request.received_at),
                 "reply": as_json(reply) if reply else None,
@@ -102,9 +106,16 @@ class SqlUnit(
         return int(done.scalar_one())
 
     def finish_command(self, row: int, reply: dict[str, Any], now: datetime) -> None:
-        """Store the final reply."""
+        """Store the final reply. Addresses lose their queries, which may be passwords: nothing runs again."""
+        body = self._db.execute(select(COMMAND.c.body).where(COMMAND.c.row == row)).scalar_one()
         self._db.execute(
-            FINISH_COMMAND, {"key": row, "reply": as_json(reply), "finished_at": rows.micros(now)}
+            FINISH_COMMAND,
+            {
+                "key": row,
+                "reply": as_json(reply),
+                "finished_at": rows.micros(now),
+                "body": quiet_json(body),
+            },
         )
 
     def open_commands(self) -> list[StoredCommand]:
@@ -140,15 +151,31 @@ class SqlUnit(
         return [rows.account_of(row) for row in found]  # type: ignore[arg-type]
 
     def save_account(self, account: Account) -> None:
-        """Store a new or changed account. Raises StaleAttempt where its tokens are newer than these."""
-        values = rows.account_values(account)
+        """Store a new or changed account.
+
+        Raises StaleAttempt where its tokens are newer than these, Rejected(forbidden) where the person is linked under
+        another name, which an index sees also where another node has done so just now.
+        """
+        values = rows.account_values(account) | ({} if account.has_tokens else {"twin_of": None})
         same = ACCOUNT.c.name == account.name
         newest = ACCOUNT.c.token_version <= account.token_version
-        if self._db.execute(update(ACCOUNT).where(same, newest).values(values)).rowcount == 0:
-            if self._db.execute(select(ACCOUNT.c.name).where(same)).first() is not None:
-                raise StaleAttempt(f"account {account.name} has newer tokens by now")
-            self._db.execute(insert(ACCOUNT).values(values))
+        try:
+            with self._undoable():
+                if self._db.execute(update(ACCOUNT).where(same, newest).values(values)).rowcount == 0:
+                    if self._db.execute(select(ACCOUNT.c.name).where(same)).first() is not None:
+                        raise StaleAttempt(f"account {account.name} has newer tokens by now")
+                    self._db.execute(insert(ACCOUNT).values(values))
+        except IntegrityError:
+            raise Rejected(
+                Code.FORBIDDEN,
+                f"the person of account {account.name} is linked under another name already; see account/list",
+                field="args.account",
+            ) from None
         self._accounts[account.name] = account
+
+    def _undoable(self) -> AbstractContextManager[Any]:
+        """Let a statement fail without the transaction: PostgreSQL refuses all that comes after it otherwise."""
+        return self._db.begin_nested() if self._db.dialect.name == "postgresql" else nullcontext()
 
     def calls_since(self, account: AccountName, endpoint: Endpoint, since: datetime) -> list[datetime]:
         """Return the recorded calls, oldest first."""

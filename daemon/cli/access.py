@@ -9,7 +9,7 @@ from adapters.broker import ANYBODY, Actors, acl_file, dynsec_commands
 from daemon.cli.exits import FAILED
 from daemon.cli.invocation import Json, ask, invocation_of
 from daemon.cli.output import print_json, print_table, say
-from daemon.domain.audit import first_break
+from daemon.domain.audit import START, first_break
 from daemon.homeassistant_parts import guest
 
 audit = typer.Typer(
@@ -86,18 +86,22 @@ def verify(ctx: typer.Context, as_json: Json = False) -> None:
     Example: tokd audit verify
     """
     node = invocation_of(ctx).loaded().settings.daemon.node
-    broken = first_break(_all(ctx), node)
-    tail = _ask(ctx, {"last": 1})
+    walk = _Walk(ctx)
+    broken = first_break(walk, node)
+    if broken is None and (walk.number, walk.digest) != (walk.latest, walk.latest_digest):
+        broken = walk.number + 1  # the newest ones are gone
     result = {
         "ok": broken is None,
-        "entries": tail["latest"],
-        "digest": tail["digest"],
+        "entries": walk.count,
+        "removed": walk.removed,
+        "digest": walk.latest_digest,
         "first_broken": broken,
     }
     if as_json:
         print_json(result)
     elif broken is None:
-        say(f"all {result['entries']} entries follow from one another; digest {result['digest']}")
+        before = f" (the first {walk.removed} were removed for their age)" if walk.removed else ""
+        say(f"all {walk.count} entries follow from one another{before}; digest {walk.latest_digest}")
     else:
         say(
             f"entry {broken} does not follow from the one before it: the record was changed",
@@ -108,12 +112,25 @@ def verify(ctx: typer.Context, as_json: Json = False) -> None:
         raise typer.Exit(FAILED)
 
 
-def _all(ctx: typer.Context) -> Iterator[dict[str, Any]]:
-    after, is_more = 0, True
-    while is_more:
-        page = _ask(ctx, {"after": after, "limit": _PAGE})
-        yield from page["entries"]
-        after, is_more = page["next_after"], page["more"]
+class _Walk:
+    """All entries, page by page; and what tokd says of the end of its trail."""
+
+    def __init__(self, ctx: typer.Context) -> None:
+        self._ctx = ctx
+        self.count = self.removed = self.number = self.latest = 0
+        self.digest = self.latest_digest = START
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        after, is_more = 0, True
+        while is_more:
+            page = _ask(self._ctx, {"after": after, "limit": _PAGE})
+            for shown in page["entries"]:
+                if self.count == 0 and "cut" in shown:
+                    self.removed = shown["number"] - 1
+                self.count, self.number, self.digest = self.count + 1, shown["number"], shown["digest"]
+                yield shown
+            self.latest, self.latest_digest = page["latest"], page["digest"]
+            after, is_more = page["next_after"], page["more"]
 
 
 def _ask(ctx: typer.Context, args: dict[str, Any]) -> dict[str, Any]:

@@ -54,12 +54,13 @@ def rotate(
 
     Example: tokd keys rotate
     """
-    from adapters.vault import add_key  # noqa: PLC0415
+    from adapters.vault import add_key, keys_held  # noqa: PLC0415
 
     settings = _of_a_file(ctx)
-    if not reseal_only:
-        say(f"new key {add_key(settings.key_file)} in {settings.key_file}; keep a copy of it elsewhere")
-    resealed, unreadable = _reseal(ctx, settings)
+    with keys_held(settings.key_file):
+        if not reseal_only:
+            say(f"new key {add_key(settings.key_file)} in {settings.key_file}; keep a copy of it elsewhere")
+        resealed, unreadable = _reseal(ctx, settings)
     say(f"{resealed} secrets sealed anew")
     _require_all_read(unreadable)
 
@@ -70,13 +71,14 @@ def prune(ctx: typer.Context) -> None:
 
     Example: tokd keys prune
     """
-    from adapters.vault import prune_keys  # noqa: PLC0415
+    from adapters.vault import keys_held, prune_keys  # noqa: PLC0415
 
     settings = _of_a_file(ctx)
-    _, unreadable = _reseal(ctx, settings)
-    _require_all_read(unreadable)
-    gone = prune_keys(settings.key_file)
-    _reseal(ctx, settings)  # so that a running tokd forgets them, too
+    with keys_held(settings.key_file):
+        _, unreadable = _reseal(ctx, settings)
+        _require_all_read(unreadable)
+        gone = prune_keys(settings.key_file)
+        _reseal(ctx, settings)  # so that a running tokd forgets them, too
     say(f"removed: {', '.join(gone)}" if gone else "there is one key only: nothing to remove")
 
 

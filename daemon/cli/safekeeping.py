@@ -2,6 +2,8 @@
 
 import contextlib
 import os
+import signal
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -24,6 +26,7 @@ from daemon.domain.times import iso
 
 db = typer.Typer(help="Look after the database.", no_args_is_help=True)
 safe_mode = typer.Typer(help="Leave safe mode after a look at what ended tokd.", no_args_is_help=True)
+_TERMINATED = 128 + signal.SIGTERM
 _POSTGRES = (
     "the ledger is in PostgreSQL: use pg_dump and pg_restore; pause tokd before, and stop it for a restore"
 )
@@ -68,7 +71,7 @@ def backup(
         )
     if not as_json:
         say(f"copying {ledger} ({_size(ledger):.1f} MiB) …", error=True)
-    with _failing():
+    with _failing(), _ended_tidily():
         manifest = take_backup(
             ledger, target, version=_version(), node=settings.daemon.node, taken_at=iso(now), keys=keys
         )
@@ -228,6 +231,16 @@ def _failing() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def _ended_tidily() -> Iterator[None]:
+    """Let SIGTERM, such as of a timer's unit, end this as Ctrl-C does: drafts as large as the ledger must not stay."""
+    former = signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(_TERMINATED))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, former)
+
+
+@contextlib.contextmanager
 def _locked(settings: Settings) -> Iterator[None]:
     """Hold the state folder while something is done that the daemon must not see half-done."""
     os.umask(0o077)
@@ -252,13 +265,20 @@ def _keys_of(settings: Settings) -> bytes:
 
 
 def _put_keys(path: Path, keys: bytes) -> str:
-    """Put the backup's keys where there are none; a key file that is there stays as it is."""
+    """Put the backup's keys where there are none; a key file that is there stays as it is. Raises BackupFailed."""
+    from adapters.storage.backup import BackupFailed  # noqa: PLC0415
     from adapters.storage.files import replace_text  # noqa: PLC0415
 
     if path.exists():
         return f"the keys in the backup were not needed: {path} is there and stays as it is"
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    replace_text(path, keys.decode("ascii"))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        replace_text(path, keys.decode("ascii"))
+    except OSError as error:
+        raise BackupFailed(
+            f"the ledger is put back, but its keys cannot be written to {path}: {error}. Mend that before tokd starts and "
+            "run the same restore again: tokd would make new keys, and the tokens could not be read"
+        ) from error
     return f"the keys of the backup are in {path}"
 
 

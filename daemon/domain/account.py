@@ -67,6 +67,11 @@ class Account:
     detail: str | None = None
 
     @property
+    def has_tokens(self) -> bool:
+        """Tell whether a person's tokens are here: linked, or not unlinked to the end yet."""
+        return self.login is not Login.UNLINKED or self.is_being_unlinked
+
+    @property
     def is_being_unlinked(self) -> bool:
         """Tell whether the platform is being told; the tokens are there until it has been."""
         return self.login is Login.UNLINKED and bool(self.access_token)

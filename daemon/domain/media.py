@@ -1,5 +1,6 @@
 """What is known of a media file, what a platform allows, and the comparison of the two."""
 
+import re
 import shlex
 from dataclasses import dataclass
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from daemon.domain.errors import Problem
 
 PEAK_ALLOWANCE = 1.25
+STORED_NAME = re.compile(r"([0-9a-f]{64})\.[0-9a-z]{2,4}")  # of a file in the media store: its SHA-256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +33,12 @@ class MediaFacts:
     def as_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
         return {field: getattr(self, field) for field in MediaFacts.__dataclass_fields__}
+
+
+def stored_hash(name: str) -> str | None:
+    """Return the SHA-256 that a file of the media store is named by; None for the name of any other file."""
+    found = STORED_NAME.fullmatch(name.rpartition("/")[2])
+    return found[1] if found else None
 
 
 @dataclass(frozen=True, slots=True)

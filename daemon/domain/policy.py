@@ -50,6 +50,7 @@ class Policy:
     cap_hold_s: float = 86400
     duplicate_window_s: float = 86400
     keep_s: float = 30 * 86400
+    audit_keep_s: float = 0  # 0 is for ever
     state_keep_s: float = 7 * 86400
     lease_s: float = 600
     refresh_lease_s: float = 300  # longer than any call may take

@@ -12,16 +12,18 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from daemon.domain.addresses import shown_url
 from daemon.domain.errors import IllegalMove
 from daemon.domain.events import EventType
 from daemon.domain.ids import LOCAL_ACTOR, SELF_ACTOR, Actor, PostId, TaskId
-from daemon.domain.post import Post, State
+from daemon.domain.post import FINAL, Post, State
 from daemon.domain.times import iso
 
 CAPTION_UNITS_MAX = 2200  # UTF-16 code units, as TikTok counts
 LOGS_MAX = 200
 OWN_NAME = "tokd"
 _HTTP = "http:"
+LETS_GO = frozenset({State.FAILED, State.CANCELLED})  # a post that is no more, and never was out
 _BEYOND_ONE_UNIT = 0xFFFF
 
 
@@ -149,7 +151,7 @@ def move(task: Task, to: TaskStatus) -> Task:
 
 def is_engaged(post: Post | None) -> bool:
     """Tell whether a task's post stands in the way of another one: under way, in doubt, or out."""
-    return post is not None and post.state not in {State.FAILED, State.CANCELLED}
+    return post is not None and post.state not in LETS_GO
 
 
 def can_post(task: Task, post: Post | None) -> bool:
@@ -214,6 +216,9 @@ def follow(task: Task, post: Post, event: EventType, now: datetime) -> Task:
         "post": post.id, "state": post.state.value, "account": post.account, "url": post.url,
         "publish_id": post.publish_id, "reason": post.reason, "at": iso(post.due_at) if post.due_at else None,
     }  # fmt: skip
+    if post.state in FINAL - LETS_GO and task.output.video_url:
+        # It is out, and can never be posted again: a signed address is a password that nobody needs any more.
+        task = replace(task, output=replace(task.output, video_url=shown_url(task.output.video_url)))
     line = LogLine(
         timestamp=now, agent_name=OWN_NAME, action=event.value, status=status,
         message=f"{message}: {post.detail}" if post.detail else message,

@@ -5,7 +5,8 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from daemon.domain.account import Account, Login
-from daemon.domain.post import Attempt, Post
+from daemon.domain.addresses import shown_url
+from daemon.domain.post import Attempt, Post, Source
 from daemon.domain.session import ProfileFacts, Session, Sighting
 from daemon.domain.times import iso
 
@@ -31,7 +32,7 @@ def post_view(post: Post) -> dict[str, Any]:
         "state": post.state.value,
         "mode": post.mode.value,
         "kind": post.kind.value,
-        "media": list(post.media),
+        "media": [shown_url(name) if post.source is Source.URL else name for name in post.media],
         "title": post.description.title or post.description.expression,
         "privacy": post.description.privacy,
         "at": _time(post.due_at),
@@ -142,11 +143,6 @@ def session_view(session: Session) -> dict[str, Any]:
         "command_id": session.command_id,
     }
     return {key: value for key, value in view.items() if value is not None and value != []}
-
-
-def shown_url(url: str) -> str:
-    """Return an address without its query and fragment, which may hold what is nobody's business."""
-    return url.partition("#")[0].partition("?")[0]
 
 
 def profile_view(name: str, facts: ProfileFacts | None, sighting: Sighting | None) -> dict[str, Any]:

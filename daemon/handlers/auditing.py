@@ -23,7 +23,7 @@ def is_own_question(request: Request) -> bool:
 def is_strangers_knock(request: Request, code: Code) -> bool:
     """Tell whether this is a guess at the login's callback, which is open to all: nobody knew a state that counts.
 
-    The trail is never cut, so a stranger must not be able to write into it.
+    The trail is kept for ever, or for long, so a stranger must not be able to write into it.
     """
     return request.actor == SELF_ACTOR and code in _KNOCKS
 

@@ -1,5 +1,7 @@
 """There are tokens for a code: look whose they are, and link the account or give them back."""
 
+from typing import Any
+
 from daemon.domain.account import Account, Login
 from daemon.domain.account_commands import FinishLink
 from daemon.domain.errors import Code, Rejected
@@ -7,7 +9,13 @@ from daemon.domain.linking import PendingLink, is_same, missing_scopes, warnings
 from daemon.domain.reports import CodeExchanged
 from daemon.domain.work import GiveBack
 from daemon.handlers.context import Context
-from daemon.handlers.linked import keep_linked, refuse_other_person, refuse_while_unlinking, tell_link_failed
+from daemon.handlers.linked import (
+    keep_linked,
+    other_name_of,
+    refuse_other_person,
+    refuse_while_unlinking,
+    tell_link_failed,
+)  # fmt: skip
 
 
 def handle(report: CodeExchanged, context: Context) -> None:
@@ -16,11 +24,17 @@ def handle(report: CodeExchanged, context: Context) -> None:
     link = context.unit.link(report.account)
     try:
         _check(report, old, link, context)
+        assert link is not None
+        account, told = _keep(report, link, context)
     except Rejected as refusal:
         tell_link_failed(context, report.account, refusal.code.value, refusal.message)
         context.answer(report.request, {"status": "failed", "error": refusal.as_dict()})
         return
-    assert link is not None
+    context.answer(report.request, {"status": "done", "result": context.view_account(account) | told})
+
+
+def _keep(report: CodeExchanged, link: PendingLink, context: Context) -> tuple[Account, dict[str, Any]]:
+    """Store the tokens; return the account and what its person must know of it."""
     granted = report.scopes or _told_scopes(report) or link.scopes
     account = Account(
         name=report.account,
@@ -39,8 +53,7 @@ def handle(report: CodeExchanged, context: Context) -> None:
         "missing": list(missing_scopes(link.scopes, granted)),
         "warnings": list(warnings_about(link.scopes, granted)),
     }
-    account = keep_linked(context, account, **told)
-    context.answer(report.request, {"status": "done", "result": context.view_account(account) | told})
+    return keep_linked(context, account, **told), told
 
 
 def _check(report: CodeExchanged, old: Account | None, link: PendingLink | None, context: Context) -> None:
@@ -54,7 +67,7 @@ def _check(report: CodeExchanged, old: Account | None, link: PendingLink | None,
             Code.LINK_REFUSED, f"account {report.account} was linked anew or unlinked meanwhile; that counts"
         )
     refuse_while_unlinking(old)
-    other = next((found for found in context.unit.accounts() if _is_same_person(found, report, link)), None)
+    other = other_name_of(context, report.account, link.platform, report.open_id)
     if other is not None:
         raise Rejected(
             Code.FORBIDDEN,
@@ -69,15 +82,6 @@ def _check(report: CodeExchanged, old: Account | None, link: PendingLink | None,
     except Rejected:
         context.start(GiveBack(report.account, link.platform, report.access_token))
         raise
-
-
-def _is_same_person(found: Account, report: CodeExchanged, link: PendingLink) -> bool:
-    return (
-        found.name != report.account
-        and found.platform == link.platform
-        and found.open_id == report.open_id
-        and (found.login is not Login.UNLINKED or found.is_being_unlinked)
-    )
 
 
 def _told_scopes(report: CodeExchanged) -> tuple[str, ...]:

@@ -1,6 +1,8 @@
 """The daemon has started: finish what a crash interrupted, tell the world."""
 
+import logging
 from dataclasses import replace
+from itertools import combinations
 
 from daemon.domain.events import EventType
 from daemon.domain.post import State
@@ -11,6 +13,7 @@ from daemon.handlers.health import daemon_view
 from daemon.handlers.recovery import recover_post
 from daemon.handlers.restoring import take_stock
 
+LOG = logging.getLogger("tokd")
 STOPPED_FLAG = "clean_stop"
 PAGE = 200
 
@@ -28,12 +31,25 @@ def handle(report: DaemonStarted, context: Context) -> None:  # noqa: ARG001 - i
         {"boot": context.rules.boot, "version": context.rules.version, "after_clean_stop": clean},
     )
     take_stock(context)
+    _name_twins(context)
     for post in context.unit.in_hand(None):
         recover_post(post, context)
     context.start(SweepSessions())
     for state in (State.PROCESSING, State.UNCERTAIN):
         _look_again(state, context)
     context.wants_clock = True
+
+
+def _name_twins(context: Context) -> None:
+    """Tell of one person under two names, which older versions let happen: its limits are counted twice."""
+    linked = [found for found in context.unit.accounts() if found.has_tokens]
+    for one, other in combinations(linked, 2):
+        if (one.platform, one.open_id) == (other.platform, other.open_id):
+            LOG.warning(
+                "accounts %s and %s are one TikTok account: each has a queue and limits of its own, and a post may go "
+                "out twice. `tokd account unlink` one of them, then link the other again",
+                one.name, other.name,
+            )  # fmt: skip
 
 
 def _stay_safe(reason: str, context: Context) -> None:

@@ -42,6 +42,13 @@ def handle(command: FinishLink, context: Context) -> Deferred | dict[str, Any]:
     return Deferred(ExchangeCode(link.account, link.state_hash))
 
 
+def is_awaited(command: FinishLink, context: Context) -> bool:
+    """Tell whether a link waits for just this state: one read by an index."""
+    state_hash = hash_of(command.state.get_secret_value())
+    link = context.unit.link_of(state_hash)
+    return link is not None and link.used_at is None and link.expires_at > context.now
+
+
 def _pending(command: FinishLink, context: Context) -> PendingLink:
     state_hash = hash_of(command.state.get_secret_value())
     link = context.unit.link_of(state_hash)

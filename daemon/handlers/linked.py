@@ -35,10 +35,21 @@ def refuse_other_person(old: Account | None, open_id: str) -> None:
         )
 
 
+def other_name_of(context: Context, name: AccountName, platform: str, open_id: str) -> Account | None:
+    """Return the account under another name that is this person's already: two names would be two queues for one."""
+    found = (
+        other
+        for other in context.unit.accounts()
+        if other.name != name and (other.platform, other.open_id) == (platform, open_id) and other.has_tokens
+    )
+    return next(found, None)
+
+
 def keep_linked(context: Context, account: Account, **told: Any) -> Account:
     """Store an account with its new tokens, and let the posts go on that waited for them.
 
-    One that is switched off stays so: its posts would go out against somebody's word.
+    One that is switched off stays so: its posts would go out against somebody's word. Raises Rejected(forbidden)
+    where another node has just linked the same person under another name.
     """
     old = context.unit.account(account.name)
     if old is not None:

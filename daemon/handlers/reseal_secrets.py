@@ -6,6 +6,7 @@ from typing import Any
 from daemon.domain.commands import ResealSecrets
 from daemon.domain.errors import AdapterFailed, Code, Rejected, StartRefused
 from daemon.domain.ids import AccountName, PostId
+from daemon.domain.linking import VERIFIER
 from daemon.handlers.context import Context
 from daemon.ports import Unit, Vault
 
@@ -33,11 +34,17 @@ def handle(command: ResealSecrets, context: Context) -> dict[str, Any]:
 
 
 def reseal_page(unit: Unit, vault: Vault, after: str | None) -> Page:
-    """Seal one page anew: all accounts first, then attempts that hold an upload address."""
+    """Seal one page anew: all accounts and pending links first, then attempts that hold an upload address."""
     page = Page()
     if after is None:
         for account in unit.accounts():
             _reseal_account(account.name, page, unit, vault)
+        for link in unit.links():
+            # One that cannot be read keeps no key: its person begins again.
+            fresh = _again(VERIFIER, link.account, link.verifier or "", Page(), vault) or None
+            if fresh != link.verifier:
+                page.resealed += 1
+                unit.save_link(replace(link, verifier=fresh))
     attempts = unit.sealed_attempts(_read_mark(after), PAGE)
     for attempt in attempts:
         fresh = _again("upload_url", attempt.post, attempt.upload_url or "", page, vault)

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from daemon.domain.account import Account, Login
+from daemon.domain.addresses import quiet_json
 from daemon.domain.commands import SchedulePost
 from daemon.domain.errors import Code, Problem, Rejected
 from daemon.domain.events import EventType
@@ -163,7 +164,8 @@ def _write_down(
             PostOrder(mode=post.mode, kind=post.kind, source=post.source, description=post.description,
                       facts=facts, urls=post.media if facts is None else ())
         )  # fmt: skip
-        return {"dry_run": True, "endpoint": prepared.endpoint, "init": prepared.body, "warnings": warnings}
+        init = quiet_json(prepared.body)
+        return {"dry_run": True, "endpoint": prepared.endpoint, "init": init, "warnings": warnings}
     post = context.add(post, EventType.POST_DRAFTED if post.state is State.DRAFT else EventType.POST_SCHEDULED,
                        at=iso(post.due_at) if post.due_at else None)  # fmt: skip
     context.ring_at(post.wake_at)

@@ -1,8 +1,8 @@
 """A session's browser runs."""
 
+from daemon.domain.addresses import shown_url
 from daemon.domain.events import EventType
 from daemon.domain.session_reports import SessionStarted
-from daemon.domain.views import shown_url
 from daemon.handlers.browsing import live_session, save_session, tell_session, with_warnings
 from daemon.handlers.context import Context
 

@@ -13,6 +13,7 @@ from daemon.handlers.hint_received import KEEP
 from daemon.handlers.retained_set_due import REST_FLAG
 
 PAGE = 200
+AUDIT_PAGE = 2000  # at once: a sweep must not hold up the bus
 KEEP_LINKS_S = 86400  # so that a late answer is told why
 
 
@@ -30,6 +31,8 @@ def handle(report: SweepDue, context: Context) -> None:  # noqa: ARG001 - it say
     very_old = now - timedelta(seconds=max(policy.keep_s, policy.duplicate_window_s))
     context.unit.drop_tasks(very_old, PAGE)
     context.unit.drop_posts(very_old, PAGE)
+    if policy.audit_keep_s:
+        context.unit.cut_audit(now - timedelta(seconds=policy.audit_keep_s), AUDIT_PAGE)
     context.unit.drop_hints(now - KEEP)
     context.unit.drop_links(now - timedelta(seconds=KEEP_LINKS_S))
     context.start(SweepSessions())

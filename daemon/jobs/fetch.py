@@ -55,22 +55,30 @@ class FetchJobs:
         tools.ask_surely(MediaInspected(row, facts, None, work.url))
 
     def sweep(self) -> None:
-        """Remove parts of a week ago, and files whose posts have all ended long ago. A file in use stays."""
-        count = self.store.sweep()
-        aged = self.store.aged(self.keep_days) if self.keep_days else {}
-        if aged:
-            count += self.tools.bus.read(lambda unit: self._remove(aged, unit))
-        if count:
-            LOG.info("removed %d old files from the media store", count)
+        """Remove parts of a week ago, and files that nothing has used for long.
 
-    def _remove(self, aged: dict[str, str], unit: Unit) -> int:
+        A file stays that an open post names, or a task that can be posted yet: for as long as that task exists.
+        """
+        count = self.store.sweep()
+        if count:
+            LOG.info("removed %d uploads and fetches that were never finished", count)
+        aged = self.store.aged(self.keep_days) if self.keep_days else {}
+        names = self.tools.bus.read(lambda unit: self._remove(aged, unit)) if aged else []
+        if names:
+            LOG.info(
+                "removed from the media store, not used for %d days (media.keep_days): %s",
+                self.keep_days, ", ".join(names), extra={"action": "media_swept"},
+            )  # fmt: skip
+
+    def _remove(self, aged: dict[str, str], unit: Unit) -> list[str]:
         if any(stored.verb in WAITS_FOR_MEDIA for stored in unit.open_commands()):
-            return 0  # one of them may be about to name such a file
+            return []  # one of them may be about to name such a file
         since = self.tools.clock.now() - timedelta(days=self.keep_days)
         contents = list(aged.values())
         used: set[str] = set()
         for first in range(0, len(contents), ASKED_AT_ONCE):
-            used |= unit.files_used(contents[first : first + ASKED_AT_ONCE], since)
+            some = contents[first : first + ASKED_AT_ONCE]
+            used |= unit.files_used(some, since) | unit.files_of_tasks(some)
         names = [name for name, sha256 in aged.items() if sha256 not in used][:REMOVED_AT_ONCE]
         self.store.remove(names, self.keep_days)
-        return len(names)
+        return names

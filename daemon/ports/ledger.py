@@ -103,6 +103,12 @@ class Unit(Protocol):
     def audit_last(self, limit: int, actor: str | None, verb: str | None) -> list[Entry]:
         """Return the newest entries of this node, oldest first."""
 
+    def cut_audit(self, before: datetime, limit: int) -> int:
+        """Remove this node's oldest audit entries, as far as all are from before; return how many.
+
+        The first that is left carries the digest of the last that went.
+        """
+
     def audit_tail(self) -> Tail:
         """Return the number and digest of this node's newest entry."""
 
@@ -210,13 +216,20 @@ class Unit(Protocol):
         """Return all accounts by name."""
 
     def save_account(self, account: Account) -> None:
-        """Store a new or changed account. Raises StaleAttempt where its tokens are newer than these."""
+        """Store a new or changed account.
+
+        Raises StaleAttempt where its tokens are newer than these, Rejected(forbidden) where its person is linked under
+        another name.
+        """
 
     def link(self, account: AccountName) -> PendingLink | None:
         """Return the latest link of an account, used or not."""
 
     def link_of(self, state_hash: str) -> PendingLink | None:
         """Return the link with this hash of its state."""
+
+    def links(self) -> list[PendingLink]:
+        """Return all links that are kept, used or not."""
 
     def save_link(self, link: PendingLink) -> None:
         """Store a link in place of the account's one before."""
@@ -247,7 +260,13 @@ class Unit(Protocol):
         """Store a new task."""
 
     def drop_tasks(self, before: datetime, limit: int) -> int:
-        """Forget final tasks made before `before` with all their posts, if those had all ended; return how many."""
+        """Forget final tasks that nobody has changed since `before`, with all their posts, if those had all ended.
+
+        Return how many.
+        """
+
+    def files_of_tasks(self, sha256s: Sequence[str]) -> set[str]:
+        """Return those of these contents that a task names which can be posted yet, or may come to be."""
 
     def save_task(self, task: Task) -> None:
         """Store a changed task. Raises StaleAttempt where its version is not the next one."""

@@ -1,10 +1,12 @@
 """From nothing to the newest schema, on both databases; and never from a newer one back."""
 
 import hashlib
+import json
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -15,11 +17,11 @@ from sqlalchemy import Engine, insert, text
 
 from adapters.storage import rows
 from adapters.storage.migrate import HEAD, _config, current_revision, migrate
-from adapters.storage.statements import POST
+from adapters.storage.statements import ACCOUNT, POST
 from adapters.storage.store import SqlStore, make_engine
 from adapters.storage.tables import Row
-from daemon.domain.errors import StartRefused
-from tests.fakes.values import NODE, a_post
+from daemon.domain.errors import Rejected, StartRefused
+from tests.fakes.values import NODE, NOW, a_post, an_account
 
 
 @pytest.fixture
@@ -82,6 +84,53 @@ def test_the_posts_from_before_there_were_tasks_are_kept(engine: Engine, empty_u
 
     with store.transaction() as unit:
         assert unit.post(a_post().id) == a_post()
+    store.close()
+
+
+def test_two_names_of_one_person_from_before_stay_and_only_further_ones_are_refused(
+    engine: Engine, empty_url: str
+) -> None:
+    config = _config()
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0009")
+        for name, minutes in (("young", 1), ("old", 0)):
+            values = rows.account_values(
+                an_account(name, open_id="o", linked_at=NOW + timedelta(minutes=minutes))
+            )
+            connection.execute(insert(ACCOUNT).values(values))
+    store = SqlStore(empty_url, NODE)
+
+    store.open()
+
+    with store.transaction() as unit:
+        assert [found.name for found in unit.accounts()] == ["old", "young"]
+        unit.save_account(an_account("young", open_id="o", token_version=2))  # its tokens are renewed
+        with pytest.raises(Rejected, match="another name"):
+            unit.save_account(an_account("third", open_id="o"))
+        unit.save_account(an_account("fourth", open_id="other"))  # the transaction goes on
+    store.close()
+
+
+def test_the_files_of_tasks_from_before_are_known(engine: Engine, empty_url: str) -> None:
+    config = _config()
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0009")
+        for key, path in (("t_1", f"uploads/{'a' * 64}.mp4"), ("t_2", "clip.mp4")):
+            body = json.dumps({"output": {"video_path": path}, "updated_at": "2026-12-01T12:00:00Z"})
+            connection.execute(
+                text("INSERT INTO task VALUES (:key, 'ann', 'gen', 'completed', 0, 1, :body)"),
+                {"key": key, "body": body},
+            )
+    store = SqlStore(empty_url, NODE)
+
+    store.open()
+
+    with store.transaction() as unit:
+        assert unit.files_of_tasks(["a" * 64, "b" * 64]) == {"a" * 64}
+        assert unit.drop_tasks(datetime(2026, 12, 1, 12, tzinfo=UTC), 10) == 0
+        assert unit.drop_tasks(datetime(2026, 12, 1, 12, 1, tzinfo=UTC), 10) == 2
     store.close()
 
 

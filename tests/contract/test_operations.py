@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet
+from sqlalchemy.exc import DBAPIError
 
 from adapters.storage.check import Look, check_ledger
 from adapters.storage.store import SqlStore, make_engine
@@ -15,10 +16,12 @@ from adapters.vault import FernetVault
 from daemon.domain.audit import Entry
 from daemon.domain.events import Event, EventType
 from daemon.domain.ids import PostId, TaskId
+from daemon.domain.linking import VERIFIER
 from daemon.domain.post import Post, State
 from daemon.domain.task import TaskStatus
 from daemon.handlers.reseal_secrets import PAGE, reseal_page
 from daemon.ports import Unit
+from tests.contract.test_links import LINK
 from tests.contract.test_tasks import a_task
 from tests.fakes.values import NODE, NOW, a_post, an_account, an_attempt
 
@@ -110,6 +113,38 @@ def test_a_changed_entry_of_the_audit_trail_is_found(tmp_path: Path) -> None:
     assert "entry 3 of 4" in looks(f"sqlite:///{tmp_path}/tokd.db")["audit trail"].text
 
 
+def test_a_trail_that_was_cut_for_its_age_is_sound(store: SqlStore, url: str) -> None:
+    def old_entry(unit: Unit) -> None:
+        for at in (OLD, OLD, NOW):
+            unit.add_audit(
+                Entry(
+                    number=0, at=at, transport="test", actor="me", verb="system/pause", command_id=None,
+                    body_hash="h", status="done", code=None,
+                )
+            )  # fmt: skip
+
+    write(store, old_entry)
+
+    with store.transaction() as unit:
+        assert [unit.cut_audit(LIMIT, 1) for _ in range(3)] == [1, 1, 0]
+
+    assert looks(url)["audit trail"].is_ok
+    with store.transaction() as unit:
+        assert [entry.number for entry in unit.audit(0, 10, None, None)] == [3]
+
+
+@pytest.mark.parametrize(
+    "change", ["DELETE FROM audit WHERE number = 3", "DELETE FROM audit", "UPDATE audit SET actor = 'x'"]
+)
+def test_the_database_refuses_to_remove_what_was_not_cut(store: SqlStore, url: str, change: str) -> None:
+    write(store, some_life)
+    with store.transaction() as unit:
+        unit.cut_audit(NOW + timedelta(days=1), 2)
+
+    with pytest.raises(DBAPIError, match="only ever added to"):
+        run(url, change)
+
+
 def test_numbers_may_jump_where_a_backup_was_restored(store: SqlStore, url: str) -> None:
     def jump(unit: Unit) -> None:
         unit.sequence = 500  # type: ignore[attr-defined]
@@ -169,7 +204,7 @@ def test_a_sweep_takes_so_many_at_once(store: SqlStore) -> None:
 
 
 def test_a_task_goes_with_its_posts_when_all_of_them_have_ended(store: SqlStore) -> None:
-    task = a_task(1, status=TaskStatus.COMPLETED, created_at=OLD, post=PostId("p_2"))
+    task = a_task(1, status=TaskStatus.COMPLETED, created_at=OLD, updated_at=OLD, post=PostId("p_2"))
     write(
         store,
         lambda unit: unit.add_task(task),
@@ -185,6 +220,15 @@ def test_a_task_goes_with_its_posts_when_all_of_them_have_ended(store: SqlStore)
     with store.transaction() as unit:
         assert unit.drop_tasks(run_later, 10) == 1
         assert (unit.task(task.id), unit.post(PostId("p_1")), unit.post(PostId("p_2"))) == (None, None, None)
+
+
+def test_a_task_that_took_long_is_kept_from_its_end_on(store: SqlStore) -> None:
+    task = a_task(1, status=TaskStatus.COMPLETED, created_at=OLD, updated_at=NOW)
+    write(store, lambda unit: unit.add_task(task))
+
+    with store.transaction() as unit:
+        assert unit.drop_tasks(LIMIT, 10) == 0
+        assert unit.drop_tasks(NOW + timedelta(seconds=1), 10) == 1
 
 
 @pytest.mark.parametrize("status", [TaskStatus.SUBMITTED, TaskStatus.RUNNING])
@@ -210,6 +254,21 @@ def sealed_life(unit: Unit, vault: FernetVault, posts: int) -> None:
         key = f"p_{number:03}"
         unit.add_post(a_post(key, attempt=1))
         unit.save_attempt(an_attempt(key, upload_url=vault.seal("upload_url", key, f"url {number}")))
+
+
+def test_a_link_that_somebody_has_begun_survives_a_new_key(store: SqlStore) -> None:
+    old, new = Fernet.generate_key().decode(), Fernet.generate_key().decode()
+    link = replace(LINK, verifier=FernetVault([old]).seal(VERIFIER, LINK.account, "pkce"))
+    write(store, lambda unit: unit.save_link(link))
+
+    with store.transaction() as unit:
+        page = reseal_page(unit, FernetVault([new, old]), None)
+        kept = unit.link(link.account)
+
+    assert (page.resealed, page.unreadable) == (1, 0)
+    assert kept is not None
+    assert FernetVault([new]).open(VERIFIER, LINK.account, kept.verifier or "") == "pkce"
+    assert replace(kept, verifier=link.verifier) == link
 
 
 def test_every_secret_is_sealed_anew_page_by_page_and_readable_in_between(store: SqlStore) -> None:

@@ -20,7 +20,9 @@ from adapters.storage.check import Look, check_ledger
 from adapters.storage.restore import restore_backup
 from adapters.storage.store import PENDING, SqlStore
 from daemon.domain.errors import StartRefused
+from daemon.domain.events import Event, EventType
 from daemon.domain.ids import NodeName
+from daemon.domain.post import State
 from tests.daemons import ROOT, Daemon, Simulator, make_clip
 from tests.fakes.values import NOW, a_post, a_request, an_account
 from tests.waiting import wait_until
@@ -338,6 +340,127 @@ def dies(*args, **kwargs):
 os.rename = dies
 restore_backup(Path(sys.argv[1]), Path(sys.argv[2]), "main", datetime.now(UTC), has_broker=False)
 """
+
+
+@pytest.fixture
+def killed_ledger(ledger: Path, tmp_path: Path) -> Path:
+    """A ledger as a killed daemon leaves it: what is newest stands in the write-ahead log only."""
+    store = SqlStore(f"sqlite:///{ledger}", NodeName("main"))
+    store.open()
+    with store.transaction() as unit:
+        unit.add_post(a_post("p_new", state=State.PUBLISHED, attempt=1))
+        for number in range(50):
+            unit.add_event(Event(EventType.POST_SCHEDULED, "post/p_new", NOW, {"number": number}))
+    killed = tmp_path / "killed" / ledger.name
+    killed.parent.mkdir()
+    for end in ("", "-wal"):
+        killed.with_name(killed.name + end).write_bytes(ledger.with_name(ledger.name + end).read_bytes())
+    store.close()
+    return killed
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_what_the_killed_restore_had_moved_aside_counts_in_the_next_one(
+    killed_ledger: Path, ledger: Path, tmp_path: Path, count: int
+) -> None:
+    with closing(sqlite3.connect(ledger)) as raw:
+        (last,) = raw.execute("SELECT MAX(sequence) FROM outbox").fetchone()
+    backup = take(ledger, tmp_path / "b.tar")
+    words = [sys.executable, "-c", KILLED_RESTORE, str(backup), str(killed_ledger), str(count)]
+    assert subprocess.run(words, cwd=ROOT, check=False, timeout=30).returncode == -9
+    (killed_ledger.parent / f".{killed_ledger.name}.99.restoring").write_bytes(b"left behind")
+
+    done = restore_backup(backup, killed_ledger, NodeName("main"), NOW, has_broker=False)
+
+    assert done.former_was_readable
+    assert done.kept is not None
+    with closing(sqlite3.connect(killed_ledger)) as raw:
+        assert raw.execute("SELECT MAX(sequence) FROM outbox").fetchone() == (last + 1,)
+    with closing(sqlite3.connect(done.kept)) as raw:
+        assert raw.execute("SELECT COUNT(*) FROM post WHERE id = 'p_new'").fetchone() == (1,)
+    assert list(killed_ledger.parent.glob(".*")) == []
+
+
+def test_a_restore_that_was_killed_after_the_exchange_begins_with_what_stood_there(
+    ledger: Path, tmp_path: Path
+) -> None:
+    backup = take(ledger, tmp_path / "b.tar")
+    damage(ledger)
+    first = restore_backup(backup, ledger, NodeName("main"), NOW, has_broker=False)
+    assert first.kept is not None
+    ledger.with_name(ledger.name + PENDING).write_text(json.dumps({"kept": first.kept.name}))
+
+    second = restore_backup(backup, ledger, NodeName("main"), NOW + timedelta(hours=1), has_broker=False)
+
+    assert not second.former_was_readable  # it is the damaged one, not the first try
+    assert (first.kept.exists(), second.kept is not None) == (False, True)
+
+
+TERMINATED_BACKUP = """
+import os, signal, sys
+
+def dies(*args, **kwargs):
+    os.kill(os.getpid(), signal.SIGTERM)
+    raise AssertionError("it went on")
+
+os.link = dies
+sys.argv = ["tokd", "--set", f"daemon.state_dir={sys.argv[1]}", "backup", sys.argv[2]]
+from daemon.cli import main
+main()
+"""
+
+
+def test_a_backup_that_is_told_to_end_leaves_no_draft(ledger: Path, tmp_path: Path) -> None:
+    (tmp_path / "backups").mkdir()
+    words = [sys.executable, "-c", TERMINATED_BACKUP, str(ledger.parent), str(tmp_path / "backups" / "b.tar")]
+
+    done = subprocess.run(words, cwd=ROOT, check=False, timeout=60, capture_output=True, text=True)
+
+    assert done.returncode == 143, done.stderr
+    assert list((tmp_path / "backups").iterdir()) == []
+
+
+FULL_RESTORE = """
+import resource, sys
+from datetime import UTC, datetime
+from pathlib import Path
+from adapters.storage.restore import restore_backup
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))  # as large as any file may become here
+restore_backup(Path(sys.argv[1]), Path(sys.argv[2]), "main", datetime.now(UTC), has_broker=False)
+"""
+
+
+def test_a_restore_without_room_says_so_and_changes_nothing(ledger: Path, tmp_path: Path) -> None:
+    backup = take(ledger, tmp_path / "b.tar")
+    before = ledger.read_bytes()
+    words = [sys.executable, "-c", FULL_RESTORE, str(backup), str(ledger)]
+
+    done = subprocess.run(words, cwd=ROOT, check=False, timeout=60, capture_output=True, text=True)
+
+    assert "there is no room" in done.stderr
+    assert ledger.read_bytes() == before
+    assert not [path for path in ledger.parent.iterdir() if "restoring" in path.name or "before" in path.name]
+
+
+def test_a_pipe_is_no_backup(ledger: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+
+    with pytest.raises(BackupFailed, match="is no file"):
+        restore(tmp_path / "pipe", ledger)
+
+
+def test_a_backup_of_nothing_says_what_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(BackupFailed, match="there is no ledger"):
+        take(tmp_path / "none.db", tmp_path / "b.tar")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_link_that_leads_nowhere_is_not_replaced(ledger: Path, tmp_path: Path) -> None:
+    (tmp_path / "b.tar").symlink_to(tmp_path / "nowhere")
+
+    with pytest.raises(BackupFailed, match="is there already"):
+        take(ledger, tmp_path / "b.tar")
 
 
 @pytest.mark.parametrize("count", [1, 2])

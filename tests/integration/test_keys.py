@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.vault import FernetVault, add_key, key_id, load_keys, prune_keys
+from adapters.vault import FernetVault, add_key, key_id, keys_held, load_keys, prune_keys
 from daemon.domain.errors import StartRefused
 from tests.daemons import ROOT, Daemon, Simulator
 from tests.integration.test_backup import tokd
@@ -108,6 +108,22 @@ def test_killed_at_any_step_the_file_is_whole(file: Path, call: str, count: int)
     add_key(file)  # the next try is not kept from it by what is left
 
 
+def test_a_prune_beside_a_rotation_waits_for_its_turn(file: Path) -> None:
+    with keys_held(file):
+        with pytest.raises(StartRefused, match="another `tokd keys`"), keys_held(file):
+            pass
+        add_key(file)
+
+    with keys_held(file):
+        prune_keys(file)
+    assert len(keys_of(file)) == 1
+
+
+def test_where_the_keys_are_a_credential_there_is_nothing_to_wait_for(tmp_path: Path) -> None:
+    with keys_held(tmp_path / "none" / "keys"), keys_held(tmp_path / "none" / "keys"):
+        pass
+
+
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     folder = tmp_path_factory.mktemp("keys")
@@ -151,6 +167,18 @@ def test_a_rotation_that_was_killed_goes_on_while_tokd_is_down(daemon: Daemon) -
 
     assert "2 secrets sealed anew" in done.stdout, done.stderr
     assert len(keys_of(file)) == 2
+
+
+def test_rotate_and_prune_refuse_while_another_one_changes_the_keys(daemon: Daemon) -> None:
+    file = daemon.folder / "state" / "secrets" / "fernet.keys"
+    before = file.read_bytes()
+
+    with keys_held(file):
+        done = [tokd(daemon, "keys", word) for word in ("rotate", "prune")]
+
+    assert [found.returncode for found in done] == [78, 78]
+    assert "another `tokd keys`" in done[0].stderr
+    assert file.read_bytes() == before
 
 
 def test_no_key_is_removed_that_something_may_need(daemon: Daemon) -> None:

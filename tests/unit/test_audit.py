@@ -1,6 +1,7 @@
 """The audit trail: what is in it, what is not, and that a change shows."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from daemon.domain.audit import first_break
 from daemon.domain.gates import Gates
 from daemon.domain.ids import SELF_ACTOR
-from tests.core import Core
+from tests.core import POLICY, Core
 
 
 @pytest.fixture
@@ -149,6 +150,43 @@ def test_a_removed_entry_shows(core: Core) -> None:
         core.do("system/pause")
 
     assert first_break([entry for entry in trail(core) if entry["number"] != 2], "main") == 2
+
+
+def test_what_is_left_follows_when_old_entries_were_removed(tmp_path: Path) -> None:
+    with Core(tmp_path, link=False, policy=replace(POLICY, audit_keep_s=10 * 86400)) as core:
+        for day in range(4):
+            core.do("system/pause", id=f"p-{day}")
+            core.clock.advance(5 * 86400)
+        core.sweep()
+
+        left = trail(core)
+        core.restart(clean=False)
+        core.do("system/resume")
+
+        assert [entry["number"] for entry in left] == [3, 4]
+        assert first_break(trail(core), "main") is None
+        assert first_break(changed(left, 3, actor="x"), "main") == 3
+        assert first_break(left[1:], "main") == 1  # only where it says so itself may a trail begin later
+
+
+def test_the_newest_entry_stays_however_old_it_is(tmp_path: Path) -> None:
+    with Core(tmp_path, link=False, policy=replace(POLICY, audit_keep_s=86400)) as core:
+        core.do("system/pause")
+        core.do("system/pause")
+        core.clock.advance(400 * 86400)
+        core.sweep()
+
+        assert [entry["number"] for entry in trail(core)] == [2]
+
+
+def test_nothing_is_removed_where_nobody_has_said_so(core: Core) -> None:
+    core.do("system/pause")
+    core.do("system/pause")
+    core.clock.advance(4000 * 86400)
+
+    core.sweep()
+
+    assert [entry["number"] for entry in trail(core)] == [1, 2]
 
 
 def test_an_entry_of_another_node_shows(core: Core) -> None:

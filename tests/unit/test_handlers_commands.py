@@ -267,6 +267,24 @@ def test_an_import_does_not_move_posts_to_another_person(core: Core) -> None:
     assert core.account().open_id == "open-ada"
 
 
+def test_an_import_gives_no_second_name_to_a_person(core: Core) -> None:
+    args = {"account": "shop", "access_token": "a", "refresh_token": "r", "open_id": "open-ada"}
+
+    error = core.refusal("account/import", args, is_local=True)
+
+    assert (error["code"], error["field"]) == ("forbidden", "args.account")
+    assert "linked as ada already" in error["message"]
+    assert [found["account"] for found in core.do("account/list")["accounts"]] == ["ada"]
+
+
+def test_a_person_whose_name_was_unlinked_may_be_imported_under_another(core: Core) -> None:
+    core.do("account/unlink", {"account": "ada"})
+    core.settle()
+
+    args = {"account": "shop", "access_token": "a", "refresh_token": "r", "open_id": "open-ada"}
+    assert core.do("account/import", args, is_local=True)["account"] == "shop"
+
+
 def test_linking_again_releases_what_waited_for_it(core: Core) -> None:
     core.write(lambda unit: unit.save_account(replace(unit.account("ada"), login=Login.NEEDS_LOGIN)))
     post = core.scheduled(in_s=60)

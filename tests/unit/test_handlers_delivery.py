@@ -109,6 +109,19 @@ def test_an_inbox_draft_goes_to_the_inbox_and_is_published_by_the_person(core: C
     assert core.post(post).state is State.PUBLISHED
 
 
+def test_the_query_of_an_address_is_in_no_view_and_goes_with_the_posts_end(core: Core) -> None:
+    post = core.scheduled(None, url=f"{URL}?sig=geheim")
+    order = {"account": "ada", "url": f"{URL}?sig=geheim", "privacy": "SELF_ONLY", "at": "now"}
+    dry_run = core.do("post/schedule", order, dry_run=True)
+    shown = [dry_run, core.do("post/status", {"post": post}), core.do("post/list"), core.events()]
+    kept = core.post(post).media
+
+    core.run_for(120)
+
+    assert (kept, core.post(post).media) == ((f"{URL}?sig=geheim",), (URL,))
+    assert "geheim" not in str(shown)
+
+
 def test_an_address_is_posted_without_a_byte_from_here(core: Core) -> None:
     post = deliver(core, None, url=URL)
 

@@ -1,11 +1,14 @@
 """Videos at addresses that tokd fetches itself: the order waits for the fetch and then is one for a file."""
 
+import sqlite3
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy.engine import make_url
 
 from adapters.media import FileStore, MediaLibrary, StoreSettings
 from adapters.scheduler import SystemClock
@@ -126,6 +129,51 @@ def test_a_task_that_gets_another_video_meanwhile_is_not_posted(stage: Stage) ->
     assert (call.final()["error"]["code"], call.final()["error"]["retryable"]) == ("media_rejected", True)
 
 
+def told_or_kept(core: Core, word: str) -> list[str]:
+    """Return where the word stands: in which tables of the stopped core, or among its events and states."""
+    found = [str(event) for event in core.events() if word in str(event)]
+    core.stop()
+    with closing(sqlite3.connect(str(make_url(core.url).database))) as raw:
+        tables = [name for (name,) in raw.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        return found + [
+            name for name in tables if word in str(raw.execute(f"SELECT * FROM {name}").fetchall())
+        ]
+
+
+def test_the_query_of_an_address_is_kept_nowhere_once_the_order_is_done(stage: Stage) -> None:
+    stage.core.do("post/schedule", ORDER)
+    stage.core.do("post/schedule", ORDER, dry_run=True)
+
+    assert told_or_kept(stage.core, "geheim") == []
+
+
+def test_an_order_that_waits_keeps_the_query_for_it_must_run_again(stage: Stage) -> None:
+    stage.fetcher.gate = threading.Event()
+    stage.core.submit("post/schedule", ORDER)
+    wait_until(lambda: stage.fetcher.keys)
+
+    assert told_or_kept(stage.core, "geheim") == ["command"]
+
+
+def test_a_refused_order_keeps_no_query(stage: Stage) -> None:
+    stage.core.refusal("post/schedule", ORDER | {"account": "nobody"})
+
+    assert told_or_kept(stage.core, "geheim") == []
+
+
+def test_the_query_of_a_tasks_video_goes_when_its_post_is_out(stage: Stage) -> None:
+    task = stage.submitted()
+    stage.core.do("task/post", stage.order(task) | {"schedule_time": "now"})
+    assert "geheim" in str(
+        stage.core.do("task/status", {"task": task})
+    )  # it is its owner's, and may be posted
+
+    stage.core.run_for(120)
+
+    assert stage.post_status(task)["status"] == "PUBLISHED"
+    assert told_or_kept(stage.core, "geheim") == []
+
+
 def test_an_order_that_waited_when_the_daemon_stopped_goes_on_under_the_same_key(stage: Stage) -> None:
     stage.fetcher.gate = threading.Event()
     task = stage.submitted()
@@ -208,6 +256,59 @@ def test_a_file_of_an_open_post_stays_however_old_it_is(stage: Stage) -> None:
     stage.core.clock.advance(31 * DAY_S)
     stage.core.sweep()
     assert not path.exists()
+
+
+def with_a_stored_video(stage: Stage, sha256: str, status: str = "completed") -> tuple[str, Path]:
+    path = stored(stage, sha256)
+    stage.media.put(f"uploads/{path.name}")
+    output = {"video_path": f"uploads/{path.name}"}
+    task = stage.core.do("task/submit", {"instance_id": "gen-1", "status": status, "output_data": output})
+    return task["task"], path
+
+
+@pytest.mark.parametrize(("status", "stays"), [("completed", True), ("running", True), ("failed", False)])
+def test_a_file_of_a_task_that_can_be_posted_stays_however_old_it_is(
+    stage: Stage, status: str, stays: bool
+) -> None:
+    _, path = with_a_stored_video(stage, "b" * 64, status)
+    stage.ahead_s = 400 * DAY_S
+
+    stage.core.sweep()
+
+    assert path.exists() is stays
+
+
+def test_a_tasks_file_goes_with_the_task(stage: Stage) -> None:
+    _, path = with_a_stored_video(stage, "b" * 64)
+    stage.ahead_s = 400 * DAY_S
+    stage.core.clock.advance(31 * DAY_S)
+
+    stage.core.sweep()  # forgets the task, whose file is looked at in the same turn or in the next
+    stage.core.sweep()
+
+    assert not path.exists()
+
+
+def test_a_task_whose_post_was_cancelled_has_its_file_again(stage: Stage) -> None:
+    task, path = with_a_stored_video(stage, "b" * 64)
+    post = stage.core.do("task/post", stage.order(task))["post"]
+    stage.core.do("post/cancel", {"post": post})
+    stage.core.clock.advance(29 * DAY_S)
+    stage.ahead_s = 400 * DAY_S
+
+    stage.core.sweep()
+
+    assert path.exists()
+
+
+def test_the_log_names_what_was_swept(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    path = stored(stage, "a" * 64)
+    stage.ahead_s = 31 * DAY_S
+
+    with caplog.at_level("INFO", logger="tokd.jobs"):
+        stage.core.sweep()
+
+    assert path.name in caplog.text
 
 
 def test_a_file_that_was_sent_again_while_the_sweep_looked_stays(stage: Stage) -> None:

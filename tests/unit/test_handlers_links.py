@@ -11,7 +11,8 @@ import pytest
 
 from daemon.domain.account import Login
 from daemon.domain.errors import Fault, PlatformError
-from daemon.domain.ids import AccountName
+from daemon.domain.gates import Gates
+from daemon.domain.ids import SELF_ACTOR, AccountName
 from daemon.domain.linking import flow_of, hash_of, warnings_about
 from tests.core import POLICY, Core
 from tests.fakes.platform import After, Killed
@@ -87,6 +88,24 @@ def test_the_desktop_flow_cannot_be_told_to_ask_again(fresh: Core) -> None:
     error = fresh.refusal("account/link", {"account": "ada", "disable_auto_auth": True})
 
     assert (error["code"], error["field"]) == ("bad_field", "args.disable_auto_auth")
+
+
+def test_guesses_at_the_callback_keep_nobody_out_whose_state_counts(tmp_path: Path) -> None:
+    policy = replace(POLICY, redirect_uri=DESKTOP)
+    gates = Gates(rate_per_s=0.001, burst=2)
+    caller = {"id": "", "actor": SELF_ACTOR, "transport": "http", "is_local": True}
+    with Core(tmp_path, policy=policy, link=False, gates=gates) as core:
+        state = begin(core)["state"]
+        guesses = [
+            core.refusal("account/finish_link", {"state": f"guess-{number}", "code": "c"}, **caller)["code"]
+            for number in range(4)
+        ]
+
+        came_back = core.send("account/finish_link", {"state": state, "code": "c"}, **caller)
+        again = core.refusal("account/finish_link", {"state": state, "code": "c"}, **caller)
+
+    assert guesses == ["no_such_link", "no_such_link", "rate_limited", "rate_limited"]
+    assert (came_back["status"], again["code"]) == ("done", "rate_limited")
 
 
 def test_neither_state_nor_verifier_stands_in_any_file(fresh: Core) -> None:

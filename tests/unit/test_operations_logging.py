@@ -189,6 +189,25 @@ def test_only_a_stream_that_systemd_names_is_the_journals(monkeypatch: pytest.Mo
     assert not is_journal(sys.__stderr__)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("is_connected", [True, False])
+def test_under_systemd_the_levels_reach_the_journal_without_a_setting(
+    journal: Journal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_connected: bool
+) -> None:
+    with (tmp_path / "stderr").open("w+") as stream:
+        status = os.fstat(stream.fileno())
+        monkeypatch.setenv("JOURNAL_STREAM", f"{status.st_dev}:{status.st_ino + (not is_connected)}")
+        configure("info", "auto", Redactor(), stream, tmp_path / "journal")
+
+        logging.getLogger("tokd.x").warning("look")
+        logging.getLogger().handlers[0].close()
+
+        stream.seek(0)
+        assert ("look" in stream.read()) is not is_connected
+    if is_connected:
+        entry = journal.entry()
+        assert (entry["MESSAGE"], entry["PRIORITY"]) == ("look", "4")
+
+
 STACKS = """
 import os, signal, threading
 from daemon.signals import stop_on_signals

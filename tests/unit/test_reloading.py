@@ -8,6 +8,7 @@ import pytest
 
 from config.load import Loaded, load_with_origins
 from config.logging import Redactor, set_level
+from config.login_markers import load_markers, markers_toml
 from daemon.reloading import Reloader, changed
 
 
@@ -26,7 +27,7 @@ class Stage:
         self.file = folder / "tokd.toml"
         self.write('[log]\nlevel = "info"')
         self.redactor = Redactor()
-        self.reload = Reloader(self.read, self.read().settings, self.redactor)
+        self.reload = Reloader(self.read, self.read(), self.redactor)
 
     def write(self, text: str) -> None:
         self.file.write_text(text)
@@ -62,6 +63,21 @@ def test_what_needs_a_restart_is_named_without_its_value(
     assert "these need a restart to count: http.port, mqtt.host, mqtt.password" in caplog.text
     assert "fifteen-letters" not in caplog.text
     assert logging.getLogger().level == logging.WARNING
+
+
+def test_login_markers_that_were_changed_in_their_file_need_a_restart(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    markers = tmp_path / "markers.toml"
+    markers.write_text(markers_toml(load_markers(None)))
+    stage = Stage(tmp_path)
+    stage.write(f'[session]\nlogin_markers_file = "{markers}"')
+    stage.reload = Reloader(stage.read, stage.read(), stage.redactor)
+    markers.write_text(markers.read_text().replace("sessionid", "sessionid2"))
+
+    stage.reload()
+
+    assert "these need a restart to count: the login markers" in caplog.text
 
 
 def test_a_new_secret_is_kept_out_of_the_log_from_then_on(stage: Stage) -> None:

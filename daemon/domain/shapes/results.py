@@ -309,8 +309,12 @@ class Description(TypedDict):
 
 
 class AuditEntry(TypedDict):
-    """One order and one word about it. `digest` is over itself and the digest before it."""
+    """One order and one word about it. `digest` is over itself and the digest before it.
 
+    `cut` is that digest where the entry before was removed for its age (audit.keep_days).
+    """
+
+    cut: NotRequired[str]
     number: int
     time: Time
     transport: str
