@@ -35,9 +35,11 @@ def verdict(wanted: list[tuple[str, str]], report: dict[str, Any]) -> tuple[int,
         return WEAK, known
     unknown = [f"{name} {version}" for name, version in wanted if (name, version) not in asked]
     if unknown or not wanted:
-        return NOT_AUDITED, [
-            f"{len(unknown)} of {len(wanted)} could not be audited: {', '.join(unknown[:5])} …"
-        ]
+        reasons = {found["skip_reason"] for found in report.get("dependencies", []) if "skip_reason" in found}
+        told = (
+            f"{len(unknown)} of {len(wanted)} packages could not be audited, such as {', '.join(unknown[:3])}"
+        )
+        return NOT_AUDITED, [told, *sorted(reasons)[:1]]
     return CLEAN, [f"nothing is known about the {len(wanted)} packages"]
 
 

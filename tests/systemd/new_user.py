@@ -252,7 +252,7 @@ def test_an_upgrade_keeps_settings_secrets_and_posts(walk: Walk) -> None:
 
 def test_the_linked_account_posts_on_after_the_upgrade(walk: Walk) -> None:
     told = walk.person(
-        "sudo tokd post schedule clip.mp4 --account shop --at now --privacy SELF_ONLY --json"
+        "sudo tokd post schedule /srv/tokd/clip.mp4 --account shop --at now --privacy SELF_ONLY --json"
     ).stdout
 
     walk.published(json.loads(told.strip().splitlines()[-1])["result"]["post"])
