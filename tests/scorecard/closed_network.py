@@ -20,7 +20,7 @@ from tests.unit.test_house import SCRIPTS, module_of, sources
 
 STRACE = ("strace", "-D", "-f", "-qq", "-e", "trace=connect,sendto,sendmsg,sendmmsg", "-e", "signal=none")
 _ADDRESS = re.compile(
-    r"^(?:\[?\w* ?\d*\]? *)?(\w+)\(.*?sin6?_port=htons\((\d+)\).*?(?:inet_addr\(|inet_pton\(AF_INET6, |sin6_addr=)\"([^\"]+)\""
+    r"^\d+ +(\w+)\(.*?sin6?_port=htons\((\d+)\).*?(?:inet_addr\(|inet_pton\(AF_INET6, )\"([^\"]+)\""
 )
 _UP = 0x1
 _GET_FLAGS, _SET_FLAGS = 0x8913, 0x8914

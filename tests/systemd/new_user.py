@@ -35,6 +35,7 @@ HOME = f"/home/{PERSON}"
 FOLDER = f"{HOME}/tokd"
 CONFIG = "/etc/tokd/tokd.toml"
 KEPT = "/etc/tokd/tokd.toml /etc/tokd/credentials/* /etc/systemd/system/tokd.service.d/*"
+WALKED = ("Install", "Rehearse", "Link an account", "Schedule a post", "Restart", "Upgrade", "Uninstall")
 LONGEST_S = 1500  # make install fetches a browser
 TAMPERED = "annotated-doc"
 
@@ -63,6 +64,7 @@ class Walk:
     machine: Machine
     document: dict[str, list[str]]
     seen: dict[str, Any] = field(default_factory=dict)
+    run: set[tuple[str, int]] = field(default_factory=set)
 
     def words(self, script: str) -> list[str]:
         return ["runuser", "-u", PERSON, "--", "env", f"HOME={HOME}", "bash", "-euo", "pipefail", "-c",
@@ -76,9 +78,14 @@ class Walk:
             print(f"  {self.suite}: {took:.0f} s: {script.strip().splitlines()[-1]}", flush=True)
         return done
 
-    def block(self, section: str, number: int = 0, **more: Any) -> str:
-        """Run a block of the document, and return what it prints."""
-        done = self.person(self.document[section][number], **more)
+    def block(self, section: str, number: int = 0, put: dict[str, str] | None = None, **more: Any) -> str:
+        """Run a block of the document, and return what it prints. `put` has what stands for an example in it."""
+        script = self.document[section][number]
+        for example, text in (put or {}).items():
+            script, count = re.subn(example, text, script)
+            assert count, f"no {example} in {section}"
+        self.run.add((section, number))
+        done = self.person(script, **more)
         return done.stdout + done.stderr
 
     def posts(self) -> list[dict[str, Any]]:
@@ -181,6 +188,7 @@ def test_it_can_be_rehearsed(walk: Walk) -> None:
 
 def test_an_account_is_linked_by_agreeing_in_a_browser(walk: Walk) -> None:
     (script,) = walk.document["Link an account"]
+    walk.run.add(("Link an account", 0))
     process = subprocess.Popen(
         ["nsenter", "-t", str(walk.machine.pid), "-m", "-p", "-u", "-i", "-C", "--", "env", "-i",
          *(f"{name}={value}" for name, value in ENVIRON.items()), *walk.words(script)],
@@ -280,6 +288,17 @@ def test_an_upgrade_with_one_wrong_hash_is_refused_and_the_service_goes_on(walk:
     assert walk.person("sudo tokd health").returncode == 0
 
 
+def test_the_program_of_before_can_be_gone_back_to(walk: Walk) -> None:
+    now = walk.machine.sh("readlink /opt/tokd/venv").strip()
+    (old,) = set(walk.machine.sh("cd /opt/tokd; echo venv-*").split()) - {now}
+
+    walk.block("Upgrade", 1, put={r"venv-\d{8}-\d{6}-\d+": old})
+
+    assert walk.is_active()
+    assert walk.person("tokd --version").stdout.strip() == walk.seen["version"]
+    assert walk.seen["post"] in {post["post"] for post in walk.posts()}
+
+
 def test_uninstalling_leaves_the_data_and_nothing_of_the_program(walk: Walk) -> None:
     before = walk.machine.sh(f"sha256sum {KEPT}")
 
@@ -308,3 +327,9 @@ def test_after_the_rehearsal_it_begins_anew(walk: Walk) -> None:
     wait_until(walk.is_active, 30, 0.5, what=lambda: walk.machine.journal()[-3000:])
     assert walk.posts() == []
     assert "simulator" not in walk.person("sudo tokd health --json").stdout
+
+
+def test_every_command_of_these_sections_was_run(walk: Walk) -> None:
+    there = {(section, number) for section in WALKED for number in range(len(walk.document[section]))}
+
+    assert walk.run == there
