@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 _INSTALLED = "import importlib.metadata as m, json; print(json.dumps([[d.name, d.version] for d in m.distributions()]))"
-# venv puts these there, and `make install` leaves them: they are listed like all others.
 Pins = set[tuple[str, str]]
 
 
