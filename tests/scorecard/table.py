@@ -323,7 +323,7 @@ S = (
         "S13", "the supply chain, and a start in a network without a route",
         "hashes only, every package listed, 0 calls to other hosts", "C", run=supply.contents_and_silence, tests=(
             "tests/integration/test_install_hashes.py",
-            "tests/unit/test_audit.py",
+            "tests/unit/test_supply_audit.py",
             "tests/unit/test_house.py::test_every_requirement_is_pinned_by_a_hash",
             "tests/unit/test_house.py::test_no_committed_file_names_a_package_index",
             "tests/unit/test_house.py::test_every_module_can_be_imported_and_does_nothing_by_that",

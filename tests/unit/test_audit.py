@@ -1,73 +1,157 @@
-"""What `make audit` makes of pip-audit's report: only what was looked up counts as looked up."""
+"""The audit trail: what is in it, what is not, and that a change shows."""
 
-import subprocess
-import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
-from tests.daemons import ROOT
-from tests.supply.audit import CLEAN, NOT_AUDITED, WEAK, pins, verdict
+import pytest
 
-WANTED = [("one", "1.0"), ("two-more", "2.0")]
-KNOWN = {"id": "GHSA-xxxx", "fix_versions": ["1.1"]}
-
-
-def report(*found: dict[str, object]) -> dict[str, object]:
-    return {"dependencies": list(found)}
+from daemon.domain.audit import first_break
+from daemon.domain.gates import Gates
+from daemon.domain.ids import SELF_ACTOR
+from tests.core import Core
 
 
-def test_packages_that_were_all_looked_up_are_clean() -> None:
-    told = report(
-        {"name": "one", "version": "1.0", "vulns": []}, {"name": "Two_More", "version": "2.0", "vulns": []}
-    )
-
-    assert verdict(WANTED, told)[0] == CLEAN
+@pytest.fixture
+def core(tmp_path: Path) -> Iterator[Core]:
+    with Core(tmp_path, link=False) as found:
+        yield found
 
 
-def test_a_package_that_was_passed_over_is_not_clean() -> None:
-    told = report(
-        {"name": "one", "version": "1.0", "vulns": []}, {"name": "two-more", "skip_reason": "not found there"}
-    )
-
-    code, lines = verdict(WANTED, told)
-
-    assert code == NOT_AUDITED
-    assert lines == ["1 of 2 packages could not be audited, such as two-more 2.0", "not found there"]
+def trail(core: Core, **args: Any) -> list[dict[str, Any]]:
+    core.settle()
+    return core.do("system/audit", args)["entries"]
 
 
-def test_another_version_does_not_stand_for_the_one_that_is_installed() -> None:
-    told = report(
-        {"name": "one", "version": "1.1", "vulns": []}, {"name": "two-more", "version": "2.0", "vulns": []}
-    )
-
-    assert verdict(WANTED, told)[0] == NOT_AUDITED
+def words(core: Core) -> list[tuple[str, str, str | None]]:
+    return [(entry["command"], entry["status"], entry["code"]) for entry in trail(core)]
 
 
-def test_a_list_in_which_nothing_was_read_is_not_clean() -> None:
-    assert verdict([], report())[0] == NOT_AUDITED
+def test_an_order_is_noted_with_who_and_through_which_door(core: Core) -> None:
+    core.do("system/pause", {"reason": "holidays"}, id="p-1", actor="ann")
+
+    [entry] = trail(core)
+
+    shown = {key: entry[key] for key in ("number", "actor", "transport", "command", "id", "status", "code")}
+    assert shown == {
+        "number": 1, "actor": "ann", "transport": "test", "command": "system.pause", "id": "p-1", "status": "done",
+        "code": None,
+    }  # fmt: skip
 
 
-def test_a_known_weakness_is_named_though_others_were_not_looked_up() -> None:
-    code, lines = verdict(WANTED, report({"name": "one", "version": "1.0", "vulns": [KNOWN]}))
+def test_what_only_reads_is_not_noted(core: Core) -> None:
+    core.do("system/ping")
+    core.do("post/list")
 
-    assert code == WEAK
-    assert lines == ["one 1.0: GHSA-xxxx, mended in 1.1"]
-
-
-def test_every_pin_of_the_installation_is_asked_about() -> None:
-    text = (ROOT / "requirements/run.txt").read_text()
-
-    found = pins(text)
-
-    assert len(found) == len([line for line in text.splitlines() if line[:1].isalpha()])
-    assert ("undetected-chromedriver", "3.5.5") in found
-    assert len([version for name, version in found if name == "av"]) == 2, "one for each version of Python"
+    assert trail(core) == []
 
 
-def test_without_pip_audit_it_says_so_and_fails() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.supply.audit", "requirements/build.txt"], cwd=ROOT, capture_output=True, text=True,
-        timeout=30, check=False,
-    )  # fmt: skip
+def test_a_refused_order_is_noted_with_its_code(core: Core) -> None:
+    core.refusal("post/cancel", {"post": "p_1"})
 
-    assert done.returncode == NOT_AUDITED
-    assert "could not be audited" in done.stdout
-    assert "pip_audit" in done.stdout
+    assert words(core) == [("post.cancel", "rejected", "no_such_post")]
+
+
+def test_what_is_no_order_at_all_is_noted(core: Core) -> None:
+    core.refusal("no/such")
+
+    assert words(core) == [("no.such", "rejected", "unknown_command")]
+
+
+def test_a_long_order_is_noted_twice(core: Core) -> None:
+    core.link()
+    core.media.put("clip.mp4", checked=False)
+    core.schedule()
+
+    assert words(core)[1:] == [("post.schedule", "accepted", None), ("post.schedule", "done", None)]
+
+
+@pytest.mark.parametrize("state", ["guessed", "s" * 201])
+def test_a_stranger_who_knocks_at_the_callback_cannot_fill_the_trail(core: Core, state: str) -> None:
+    args = {"state": state, "code": "guessed"}
+
+    for _ in range(3):
+        core.refusal("account/finish_link", args, id="", actor=SELF_ACTOR, transport="http", is_local=True)
+
+    assert trail(core) == []
+
+
+def test_a_dry_run_is_not_noted(core: Core) -> None:
+    core.do("system/pause", dry_run=True)
+
+    assert trail(core) == []
+
+
+def test_a_repeat_is_noted_once(core: Core) -> None:
+    for _ in range(3):
+        core.do("system/pause", id="once")
+
+    assert words(core) == [("system.pause", "done", None)]
+
+
+def test_a_token_that_was_issued_is_noted(core: Core) -> None:
+    core.do("token/issue", {"user": "ann"}, is_local=True, id="")
+
+    assert words(core) == [("token.issue", "done", None)]
+
+
+def test_a_flood_does_not_fill_it(tmp_path: Path) -> None:
+    with Core(tmp_path, link=False, gates=Gates(burst=5, rate_per_s=0.001)) as core:
+        for _ in range(20):
+            core.send("system/pause")
+        noted = core.bus.read(lambda unit: unit.audit_tail().number)
+
+    assert noted == 5
+
+
+def test_a_strange_name_is_made_plain(core: Core) -> None:
+    core.refusal("no/such", actor="a\nb\x1b[31m")
+
+    assert trail(core)[0]["actor"] == "a?b?[31m"
+
+
+def test_the_trail_can_be_read_by_actor_and_verb(core: Core) -> None:
+    core.do("system/pause", actor="ann")
+    core.do("system/resume", actor="bob")
+    core.do("system/pause", actor="bob")
+
+    assert [entry["number"] for entry in trail(core, actor="bob")] == [2, 3]
+    assert [entry["number"] for entry in trail(core, actor="bob", verb="system.pause")] == [3]
+    assert [entry["number"] for entry in trail(core, last=2)] == [2, 3]
+
+
+def test_it_goes_on_after_a_restart(core: Core) -> None:
+    core.do("system/pause")
+    core.restart(clean=False)
+    core.do("system/resume")
+
+    entries = trail(core)
+    assert [entry["number"] for entry in entries] == [1, 2]
+    assert first_break(entries, "main") is None
+
+
+def changed(entries: list[dict[str, Any]], number: int, **fields: Any) -> list[dict[str, Any]]:
+    return [entry | fields if entry["number"] == number else entry for entry in entries]
+
+
+@pytest.mark.parametrize(
+    "field", ["actor", "command", "time", "status", "digest", "body_hash", "id", "transport", "code"]
+)
+def test_a_changed_entry_shows(core: Core, field: str) -> None:
+    for _ in range(3):
+        core.do("system/pause")
+
+    assert first_break(changed(trail(core), 2, **{field: "x"}), "main") in {2, 3}
+
+
+def test_a_removed_entry_shows(core: Core) -> None:
+    for _ in range(3):
+        core.do("system/pause")
+
+    assert first_break([entry for entry in trail(core) if entry["number"] != 2], "main") == 2
+
+
+def test_an_entry_of_another_node_shows(core: Core) -> None:
+    core.do("system/pause")
+
+    assert first_break(trail(core), "other") == 1
