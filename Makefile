@@ -9,6 +9,9 @@ HA_PYTHON ?= $(shell for v in 3.13 3.11; do \
 	done; done)
 VENV := .venv
 HA_VENV := .venv-ha
+AUDIT_VENV := .venv-audit
+SBOM_VENV := .venv-sbom
+PINS := requirements/build.txt requirements/install.sh
 BIN := $(VENV)/bin
 NODE := tests/node
 FLOWS := tests/flows
@@ -70,6 +73,11 @@ test-systemd: $(VENV)/dev-ready  ## Install into a copy of this machine, boot a 
 	$(call ensure_packages,$(TEST_PACKAGES))
 	TOKD_SYSTEMD=1 $(BIN)/python -m pytest -q -s tests/systemd/real_systemd.py
 
+.PHONY: test-install
+test-install: $(VENV)/dev-ready  ## Walk docs/operations.md on a bare Debian 12 and a bare Debian 13 (root, 4 GB)
+	$(call ensure_packages,$(TEST_PACKAGES) debootstrap)
+	TOKD_BARE="$${TOKD_BARE:-bookworm trixie}" $(BIN)/python -m pytest -q -s tests/systemd/new_user.py
+
 .PHONY: install
 install:  ## Install tokd as a service of this machine; again, to upgrade
 	$(call ensure_packages,$(INSTALL_PACKAGES))
@@ -124,19 +132,35 @@ fuzz: $(VENV)/dev-ready  ## Send 100,000 broken messages and 30,000 generated HT
 	TOKD_FUZZ_CASES=100000 $(BIN)/python -m pytest -q tests/unit/test_wire_fuzz.py
 	TOKD_FUZZ=30000 $(BIN)/python -m pytest -q -s tests/e2e/test_http_fuzz.py
 
+.PHONY: audit
+audit: $(AUDIT_VENV)/ready  ## Ask whether a known weakness is in a package that tokd is installed with (internet)
+	@$(AUDIT_VENV)/bin/python -m tests.supply.audit requirements/run.txt requirements/build.txt
+
+.PHONY: sbom
+sbom: $(AUDIT_VENV)/ready $(SBOM_VENV)/ready  ## Write build/tokd.cdx.json: all packages that an installation consists of
+	@mkdir -p build
+	@$(AUDIT_VENV)/bin/python -m tests.supply.sbom $(SBOM_VENV) build/tokd.cdx.json
+
 .PHONY: format
 format: $(VENV)/dev-ready  ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# A group of pyproject.toml by itself.
+define pin_group
+	$(AUDIT_VENV)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --upgrade --no-header \
+		--no-emit-index-url --no-emit-find-links --group $(1) -c requirements/run.txt -o requirements/$(1).txt
+endef
+
 .PHONY: lock
-lock: $(VENV)/dev-ready  ## Pin the dependencies anew, with hashes and without any address
-	$(BIN)/pip install -q uv
-	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --upgrade --no-header \
+lock: $(AUDIT_VENV)/ready  ## Pin the dependencies anew, with hashes and without any address
+	$(AUDIT_VENV)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --upgrade --no-header \
 		--no-emit-index-url --no-emit-find-links pyproject.toml -o requirements/run.txt
-	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --upgrade --no-header \
+	$(AUDIT_VENV)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --upgrade --no-header \
 		--no-emit-index-url --no-emit-find-links --extra test --extra check -c requirements/run.txt \
 		pyproject.toml -o requirements/dev.txt
+	$(call pin_group,build)
+	$(call pin_group,audit)
 
 $(BIN)/python:
 	@[ -n "$(PYTHON)" ] || { echo "tokd needs Python 3.11 or newer"; exit 1; }
@@ -155,16 +179,27 @@ $(HA_VENV)/ready: requirements/homeassistant.txt requirements/homeassistant-3.11
 	$(HA_VENV)/bin/pip install -q --disable-pip-version-check --require-hashes -r "$$list"
 	@touch $@
 
-# pip takes nothing whose hash is not in the file.
-$(VENV)/run-ready: requirements/run.txt pyproject.toml | $(BIN)/python
-	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements/run.txt
+$(VENV)/run-ready: requirements/run.txt $(PINS) pyproject.toml | $(BIN)/python
+	sh requirements/install.sh $(VENV) requirements/run.txt
 	$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-$(VENV)/dev-ready: requirements/dev.txt pyproject.toml | $(BIN)/python
-	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements/dev.txt
+$(VENV)/dev-ready: requirements/dev.txt $(PINS) pyproject.toml | $(BIN)/python
+	sh requirements/install.sh $(VENV) requirements/dev.txt
 	$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@ $(VENV)/run-ready
+
+# Tools of whoever makes a release.
+$(AUDIT_VENV)/ready: requirements/audit.txt $(PINS) | $(BIN)/python
+	$(BIN)/python -m venv --clear $(AUDIT_VENV)
+	sh requirements/install.sh $(AUDIT_VENV) requirements/audit.txt
+	@touch $@
+
+# What `make install` would build on this machine, but for tokd itself.
+$(SBOM_VENV)/ready: requirements/run.txt $(PINS) | $(BIN)/python
+	$(BIN)/python -m venv --clear $(SBOM_VENV)
+	sh requirements/install.sh $(SBOM_VENV) requirements/run.txt
+	@touch $@
 
 # npm runs no script of a package (.npmrc), and takes nothing whose hash is not in the lock file.
 define ensure_node

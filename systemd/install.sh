@@ -31,7 +31,7 @@ build() { # build FOLDER
     mkdir -p "$folder"
     say "building $new"
     "$PYTHON" -m venv "$new"
-    "$new/bin/pip" install -q --disable-pip-version-check --require-hashes -r "$SRC/requirements/run.txt"
+    sh "$SRC/requirements/install.sh" "$new" "$SRC/requirements/run.txt"
     # A copy, because setuptools writes into the tree that it builds.
     cp -R "$SRC/daemon" "$SRC/adapters" "$SRC/config" "$SRC/pyproject.toml" "$SRC/README.md" "$SRC/LICENSE" "$work"
     "$new/bin/pip" install -q --disable-pip-version-check --no-deps --no-build-isolation "$work"

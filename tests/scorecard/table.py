@@ -1,6 +1,6 @@
 """Every row of the scorecard, in one table."""
 
-from tests.scorecard import crash, disk, lease, relay, store, syscalls
+from tests.scorecard import crash, disk, lease, relay, store, supply, syscalls
 from tests.scorecard.row import Row
 
 _FAILPOINTS = "tests/crash/test_failpoints.py::"
@@ -320,11 +320,14 @@ S = (
         ),
     ),
     Row(
-        "S13", "the supply chain", "hashes only, no call at import", "C", tests=(
+        "S13", "the supply chain, and a start in a network without a route",
+        "hashes only, every package listed, 0 calls to other hosts", "C", run=supply.contents_and_silence, tests=(
+            "tests/integration/test_install_hashes.py",
+            "tests/unit/test_supply_audit.py",
             "tests/unit/test_house.py::test_every_requirement_is_pinned_by_a_hash",
             "tests/unit/test_house.py::test_no_committed_file_names_a_package_index",
             "tests/unit/test_house.py::test_every_module_can_be_imported_and_does_nothing_by_that",
-        ), note="without a list of contents and without a network that is closed",
+        ),
     ),
     Row(
         "S14", "TLS that is not what it should be", "0 bytes of secrets sent", "C",

@@ -1,7 +1,8 @@
-"""A machine inside this one: an overlay over its file system, its own processes, and a real systemd as process 1.
+"""A machine inside this one: an overlay over a file system, its own processes, and a real systemd as process 1.
 
 Nothing that happens in there reaches the outside: files go to a folder that is removed, processes die with it.
-Needs root, overlayfs and cgroup2, and uses the programs that are installed here.
+Needs root, overlayfs and cgroup2. The file system is this machine's, with the programs that are installed here, or
+another tree (`tests/systemd/bare.py`).
 """
 
 import contextlib
@@ -23,7 +24,7 @@ BOOT = r"""
 set -e
 R=$1/root
 mount --make-rprivate /
-mount -t overlay overlay -o lowerdir=/,upperdir=$1/upper,workdir=$1/work "$R"
+mount -t overlay overlay -o lowerdir=$3,upperdir=$1/upper,workdir=$1/work "$R"
 mkdir -p "$R{source}"
 mount --bind "$2" "$R{source}"
 mount -o remount,bind,ro "$R{source}"
@@ -73,8 +74,10 @@ def _cgroup2() -> Path | None:
 class Machine:
     """One nested machine under `folder`, which must not be on an overlay itself."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, base: Path = Path("/"), source: Path = ROOT) -> None:
+        """`base` is the file system that it begins with; `source` is seen at SOURCE, to be read only."""
         self.folder = folder
+        self._base, self._source = base, source
         self._starter: subprocess.Popen[bytes] | None = None
         self.pid = 0
         top = _cgroup2()
@@ -83,16 +86,16 @@ class Machine:
 
     def boot(self) -> "Machine":
         for name in ("upper", "work", "root"):
-            (self.folder / name).mkdir()
+            (self.folder / name).mkdir(exist_ok=True)
         units = self.folder / "upper/etc/systemd/system"
-        units.mkdir(parents=True)
+        units.mkdir(parents=True, exist_ok=True)
         (units / "tokd-test.target").write_text(TARGET)
         self._cgroup.mkdir()
         script = self.folder / "boot.sh"
         script.write_text(BOOT)
         with (self.folder / "boot.log").open("wb") as log:
             self._starter = subprocess.Popen(
-                ["sh", "-c", ENTER, str(self._cgroup), str(script), str(self.folder), str(ROOT)],
+                ["sh", "-c", ENTER, str(self._cgroup), str(script), str(self.folder), str(self._source), str(self._base)],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=ENVIRON,
             )  # fmt: skip
         wait_until(self._is_up, 30, what=lambda: f"the machine: {(self.folder / 'boot.log').read_text()}")
@@ -142,8 +145,8 @@ class Machine:
         seen = self.run("cat", f"/sys/fs/cgroup/system.slice/{unit}/cgroup.procs", check=False).stdout
         return [int(pid) for pid in seen.split()]
 
-    def halt(self) -> None:
-        """End all its processes by ending its first one, and remove its files."""
+    def cut_power(self) -> None:
+        """End all its processes by ending its first one. Its files stay: it can be booted again."""
         if self._starter is not None:
             if self.pid:
                 os.kill(self.pid, signal.SIGKILL)
@@ -152,6 +155,11 @@ class Machine:
             self._starter.wait(30)
         # A group can go when its last process has gone, which takes a moment.
         wait_until(self._groups_are_gone, 15, what="the end of its control groups")
+        self._starter, self.pid = None, 0
+
+    def halt(self) -> None:
+        """End all its processes, and remove its files."""
+        self.cut_power()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _groups_are_gone(self) -> bool:

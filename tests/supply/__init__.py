@@ -1,0 +1,1 @@
+"""What tokd is installed with: asked about (make audit) and listed (make sbom)."""
