@@ -58,7 +58,10 @@ def soaked(site: str, logged_in: Path) -> Iterator[Soaked]:
         after = settled(stage, before)
         print(f"\n{SESSIONS} sessions: {before}, {after}, {dict(soak.killed)}")
         killed = soak.killed.total()
-        note({"browser started and ended": SESSIONS - killed, "process of a session killed": killed}, orders=SESSIONS)
+        note(
+            {"browser started and ended": SESSIONS - killed, "process of a session killed": killed},
+            orders=SESSIONS,
+        )
         yield Soaked(before, after, soak)
 
 
