@@ -29,6 +29,7 @@ SLACK_S = 5.0
 PATIENCE_S = 60.0
 _CGROUP = Path("/sys/fs/cgroup/memory")
 _CAP = 64 << 20
+_ATTEMPTS = 5
 _EAT = (
     "const kept = []; const eat = () => { kept.push(new Uint8Array(4 << 20).fill(7)); setTimeout(eat, 0); };"
 )
@@ -159,7 +160,7 @@ class Case:
                     with contextlib.suppress(OSError):
                         (cap / "cgroup.procs").write_text(str(pid))
                 self.site.told[self.name].set()
-                wait_until(lambda: _kills(cap) > 0, PATIENCE_S, what="a renderer killed for its memory")
+                self.wait(lambda: _kills(cap) > 0)
         else:
             for pid in pids:
                 with contextlib.suppress(ProcessLookupError):
@@ -277,7 +278,7 @@ def troubled_browsers(task: Task) -> None:
     for number in range(task.count):
         left.put((number, TROUBLES[number % len(TROUBLES)]))
     late: dict[str, float] = defaultdict(float)
-    settings = {"creation_timeout": f"{CREATION_S:g}", "login_detection_timeout": "3", "max_concurrent": "8"}
+    settings = {"creation_timeout": f"{CREATION_S:g}", "login_detection_timeout": "5", "max_concurrent": "8"}
     with _site() as site, windows(task, **settings) as stage:
         assert stage.daemon.process is not None
         pid = stage.daemon.process.pid
@@ -313,13 +314,16 @@ def _lane(
             number, trouble = left.get_nowait()
         except queue.Empty:
             return
-        for attempt in range(3):
+        for attempt in range(_ATTEMPTS):
             case = make(f"{prefix}-{number}-{attempt}")
             try:
                 trouble(case)
             except NotHit:
                 _see_off(case)
                 continue
+            except AssertionError as error:
+                task.tally.wrong.append(f"{trouble.__name__}: {error}")
+                break
             begun = time.monotonic()
             _judge(case)
             late[case.kind] = max(late[case.kind], time.monotonic() - begun)
@@ -329,7 +333,7 @@ def _lane(
             task.say(f"{task.tally.faults.total()} of {task.count} faults")
             break
         else:
-            task.tally.wrong.append(f"{trouble.__name__}: three sessions were over before it")
+            task.tally.wrong.append(f"{trouble.__name__}: each of its sessions was over before it")
 
 
 def _see_off(case: Case) -> None:
