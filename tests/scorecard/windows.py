@@ -123,7 +123,11 @@ def _kill_once(task: Task, stage: SessionStage, number: int, chance: random.Rand
     with contextlib.suppress(AssertionError):
         wait_until(lambda: not alive(before), GONE_WITHIN_S)
     took = time.monotonic() - killed
-    _check(task, stage, found, [command_line(process.pid)[:150] for process in alive(before)])
+    survivors = alive(before)
+    _check(task, stage, found, [command_line(process.pid)[:150] for process in survivors])
+    for process in survivors:  # told above; the next round must not find them
+        with contextlib.suppress(psutil.Error):
+            process.kill()
     return took
 
 
