@@ -154,7 +154,9 @@ class SessionSettings(Section):
                 if argument.lower().startswith(prefixes):
                     raise ValueError(f"must not hold {argument.partition('=')[0]}: {reason}")
             if argument.lower().startswith("--disable-features") and _KEPT_FEATURES.search(argument):
-                raise ValueError("must not hold --disable-features with what keeps pages apart or in their sandbox")
+                raise ValueError(
+                    "must not hold --disable-features with what keeps pages apart or in their sandbox"
+                )
         return value
 
     @field_validator("proxy")
