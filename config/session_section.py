@@ -17,14 +17,26 @@ _REFUSED = {
     "the browser would delete cookies it cannot read; see session.password_store": ("--password-store",),
     "a page that breaks out of the browser would have all of your rights": (
         "--no-sandbox", "--disable-setuid-sandbox", "--disable-seccomp", "--disable-namespace-sandbox",
-        "--single-process", "--no-zygote",
+        "--single-process", "--no-zygote", "--disable-gpu-sandbox", "--in-process-gpu", "--disable-site-isolation",
+        "--renderer-cmd-prefix", "--utility-cmd-prefix", "--gpu-launcher", "--browser-subprocess-path",
     ),
+    "another server could pass for TikTok and take the session": (
+        "--ignore-certificate-errors", "--allow-running-insecure-content",
+    ),
+    "every page could read your files": ("--allow-file-access",),
+    "the session's secrets would be written to a file": ("--ssl-key-log-file", "--log-net-log", "--net-log"),
     "whoever reaches a debugging port has the whole session": ("--remote-debugging", "--remote-allow-origins"),
     "every page could read every other, and act as you there": ("--disable-web-security",),
     "session.proxy sets it": ("--proxy",),
     "tokd knows its own browsers by such a switch": ("--tokd-",),
 }  # fmt: skip
+# --disable-features takes some of them away, too.
+_KEPT_FEATURES = re.compile(r"isolat|site-per-process|sandbox", re.IGNORECASE)
 _PROXY = re.compile(r"(https?|socks[45])://[A-Za-z0-9.\[\]:-]+:\d{1,5}")
+
+
+def _names_poison(argument: str) -> bool:
+    return "headless" in argument or "lang" in argument
 
 
 class SessionSettings(Section):
@@ -133,13 +145,18 @@ class SessionSettings(Section):
     def _check_args(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for argument in value:
             # undetected-chromedriver reads a switch out of any argument that contains these words.
-            if not argument.startswith("--") or "headless" in argument or "lang" in argument:
+            # A bare "--" would end the switches, and with them the profile's.
+            if not argument[2:].strip() or not argument.startswith("--") or _names_poison(argument):
                 raise ValueError(
                     'must be switches such as "--mute-audio"; "headless" is a setting, "lang" is not possible'
                 )
             for reason, prefixes in _REFUSED.items():
                 if argument.lower().startswith(prefixes):
                     raise ValueError(f"must not hold {argument.partition('=')[0]}: {reason}")
+            if argument.lower().startswith("--disable-features") and _KEPT_FEATURES.search(argument):
+                raise ValueError(
+                    "must not hold --disable-features with what keeps pages apart or in their sandbox"
+                )
         return value
 
     @field_validator("proxy")

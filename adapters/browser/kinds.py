@@ -42,6 +42,8 @@ class DrivenLifecycle(Lifecycle):
         target = self.unblocked(lambda: driven.driver.current_window_handle, self.job.until)
         self.visit(browser, driven, target)
         self.heed_interruption()
+        if not self.order.headless:  # from here on it is the person's, who may want to keep a file
+            browser.let_downloads("default")
         browser.detach(driven)
         return browser
 
@@ -73,6 +75,7 @@ class DrivenLifecycle(Lifecycle):
         browser = self.browser = RunningBrowser(pid, self.place, self.leash)
         browser.check_arguments()
         browser.connect(driven, self.is_over)
+        browser.let_downloads("deny")  # nobody is there yet to have asked for one
         warnings = () if launching.is_sandboxed() else (launching.ROOT_WARNING,)
         if browser.port is not None and not browser.port.can_be_shut:
             warnings = (*warnings, _PORT_WARNING)

@@ -187,16 +187,21 @@ def serve(descriptor: int) -> None:
             os._exit(0)  # all that a longer farewell could do is to keep the daemon waiting
         for fd in fds:
             os.set_inheritable(fd, False)
-        pid = -1
+        pid, answer = -1, reply
         if not reply:
-            pid = os.fork()
+            try:
+                pid = os.fork()
+            except (
+                OSError
+            ) as error:  # none can be had just now: this session has failed, the next one may not
+                answer = f"{error.strerror}"[:_REPLY].encode()
         if pid == 0:
             line.close()
             work(Connection(fds[0]), fds[1:])  # never returns
         for fd in fds:
             os.close(fd)
         with contextlib.suppress(OSError):
-            line.send(str(pid).encode() if pid > 0 else reply)
+            line.send(str(pid).encode() if pid > 0 else answer)
 
 
 def _wake_workers() -> None:

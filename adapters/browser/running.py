@@ -11,7 +11,7 @@ from pathlib import Path
 from adapters.browser.backends import Driven, Leash
 from adapters.browser.clocks import now, pause
 from adapters.browser.debug_port import DebugPort
-from adapters.browser.devtools import BrowserLine, DevToolsGone
+from adapters.browser.devtools import BrowserLine, DevToolsError, DevToolsGone
 from adapters.browser.processes import arguments_of, catches_interrupt, end_all, interrupt, wait_fd
 from adapters.browser.settings import BrowserSettings
 from daemon.domain.session import Workplace
@@ -73,6 +73,18 @@ class RunningBrowser:
         if not self.port.is_owned:
             raise NotOurs("the debugging port belongs to another process")
         self.line = BrowserLine(driven.port, is_over)
+
+    def let_downloads(self, behaviour: str) -> None:
+        """Have downloads refused ("deny"), or as the browser has them ("default"). Raises DevToolsGone.
+
+        It lasts as long as the line. An answer that is late changes nothing: the browser takes orders in their order.
+        """
+        try:
+            self.connected.call("Browser.setDownloadBehavior", {"behavior": behaviour})
+        except DevToolsGone:
+            raise
+        except DevToolsError:
+            pass
 
     def detach(self, driven: Driven | None) -> None:
         """Let go of the driver and close the port: from here on only the line is left."""

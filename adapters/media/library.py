@@ -12,7 +12,7 @@ from adapters.media.hosts import Hosts
 from adapters.media.names import Found, identity_of, open_media
 from adapters.media.outline import read_outline
 from adapters.media.probe import Probe
-from adapters.media.refusals import refused, shutting_down, still_being_written, unreadable
+from adapters.media.refusals import refused, shutting_down, still_being_written, unreadable_now
 from daemon.domain.errors import Rejected
 from daemon.domain.media import MediaFacts
 from daemon.ports import Clock
@@ -75,7 +75,7 @@ class MediaLibrary:
             facts = self._read(found, name)
             self._refuse_if_written(found, name)
         except OSError as error:
-            raise unreadable(name, error.strerror or str(error), retryable=True) from error
+            raise unreadable_now(name, error) from error
         finally:
             os.close(found.fd)
         self._remember(found.key, facts)
@@ -91,7 +91,7 @@ class MediaLibrary:
             self._refuse_other(found, facts)
         except OSError as error:
             os.close(found.fd)
-            raise unreadable(facts.name, error.strerror or str(error), retryable=True) from error
+            raise unreadable_now(facts.name, error) from error
         except BaseException:
             os.close(found.fd)
             raise

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from adapters.media.refusals import FIELD, refused, shown, still_being_written, unreadable
+from adapters.media.refusals import FIELD, SHORTAGES, refused, shown, still_being_written, unreadable_now
 from daemon.domain.errors import Code, Rejected
 
 # O_PATH needs no read permission on a directory; O_NONBLOCK, because opening a FIFO would wait for a writer.
@@ -41,7 +41,7 @@ def open_media(roots: Sequence[str], name: str, *, allow_hard_links: bool) -> Fo
     """Open the regular file of this name in the first root that has it.
 
     Raises Rejected: media_missing, media_outside_roots, or media_rejected with the problem `bad_name`,
-    `directory`, `not_a_file`, `empty`, `hard_link`, `no_permission` or `unreadable`.
+    `directory`, `not_a_file`, `empty`, `hard_link`, `no_permission`, `unreadable` or `out_of_resources`.
     """
     _check_name(name)
     key, fd = _first_open(roots, name)
@@ -53,6 +53,9 @@ def open_media(roots: Sequence[str], name: str, *, allow_hard_links: bool) -> Fo
             _check_kind(name, status, allow_hard_links=False)
             if not _is_only_name(key, fd, status):
                 raise still_being_written(name)
+    except OSError as error:
+        os.close(fd)
+        raise unreadable_now(name, error) from error
     except BaseException:
         os.close(fd)
         raise
@@ -147,11 +150,13 @@ def _is_only_name(key: tuple[str, str], fd: int, status: os.stat_result) -> bool
 
     One name alone proves nothing: a hard link to somebody else's file could be opened here and removed before its
     names were counted. But giving and taking names changes a file's change time. So: it has one name, this name leads
-    to it, and it has not changed in between.
+    to it, and it has not changed in between. Raises OSError where the machine is short of descriptors.
     """
     try:
         again = _walk(key)
-    except OSError:
+    except OSError as error:
+        if error.errno in SHORTAGES:  # which says nothing about the file
+            raise
         return False
     if again is None:
         return False
@@ -176,7 +181,7 @@ def _translate(name: str, error: OSError) -> Rejected:
             f"may not be read by the user that tokd runs as (uid {os.geteuid()})",
             f"chmod a+r {shlex.quote(name)}",
         )
-    return unreadable(name, os.strerror(error.errno or 0), retryable=True)
+    return unreadable_now(name, error)
 
 
 def _not_a_file(name: str) -> Rejected:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from adapters.media.refusals import refused, shutting_down, unreadable
+from adapters.media.refusals import refused, shutting_down, unreadable, unreadable_now
 
 _PROGRAM = Path(__file__).with_name("probe_child.py")
 _STEP_S = 0.2  # how soon a stopping daemon lets go of the child
@@ -67,9 +67,7 @@ class Probe:
                 start_new_session=True,
             )
         except OSError as error:
-            raise unreadable(
-                name, f"the check could not be started: {error.strerror}", retryable=True
-            ) from error
+            raise unreadable_now(name, error, "the check could not be started: ") from error
         with process:
             try:
                 output = self._wait(process, name)

@@ -1,9 +1,13 @@
 """How media is refused: every refusal names the argument, the problem and, where it can, the way out."""
 
-from daemon.domain.errors import Code, Problem, Rejected
+import errno
+import os
+
+from daemon.domain.errors import OUT_OF_RESOURCES, Code, Problem, Rejected
 
 FIELD = "args.media"
 _LONGEST_SHOWN = 200
+SHORTAGES = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOBUFS}
 
 
 def shown(name: str) -> str:
@@ -39,6 +43,20 @@ def still_being_written(name: str) -> Rejected:
 def unreadable(name: str, why: str, hint: str = "", *, retryable: bool = False) -> Rejected:
     """Return the error for a file that cannot be read as a video."""
     return refused(name, "unreadable", f"could not be read: {why}", hint, retryable=retryable)
+
+
+def unreadable_now(name: str, error: OSError, doing: str = "") -> Rejected:
+    """Return the error for what the system has answered; where it is short of something, that is the problem."""
+    why = f"{doing}{os.strerror(error.errno) if error.errno else error}"
+    if error.errno in SHORTAGES:
+        return refused(
+            name,
+            OUT_OF_RESOURCES,
+            f"cannot be read just now, this machine is short of something: {why}",
+            "raise the limits of tokd (descriptors, processes, memory), or let it do less at a time",
+            retryable=True,
+        )
+    return unreadable(name, why, retryable=True)
 
 
 def shutting_down() -> Rejected:

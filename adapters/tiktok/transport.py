@@ -139,7 +139,7 @@ class Transport:
     def send(self, call: Call) -> Answer:
         """Send once and return the answer, whatever its status.
 
-        Raises PlatformError: `connect_failed` (transient: not one byte of the request left), the call's own
+        Raises PlatformError: `connect_failed`, `out_of_resources` (transient: not one byte left), the call's own
         `lost_code` (it began to leave, and no whole answer came back), `media_unreadable` (content).
         """
         settings = self._settings

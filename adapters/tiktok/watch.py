@@ -9,6 +9,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
+from daemon.domain.errors import OUT_OF_RESOURCES, Fault, PlatformError
+
 
 class Flight:
     """One request under way. Its deadline holds whatever drips: at the end the socket is shut down.
@@ -30,8 +32,15 @@ class Flight:
         self._change = threading.Condition()
 
     def __enter__(self) -> Self:
+        """Begin to watch. Raises PlatformError (transient) where no thread can be had for it."""
         self._due = time.monotonic() + self._deadline_s
-        threading.Thread(target=self._watch, name="tiktok-deadline", daemon=True).start()
+        if not self._has_watch():
+            raise PlatformError(
+                Fault.TRANSIENT,
+                OUT_OF_RESOURCES,
+                "nothing was sent: no thread can be had to watch the call",
+                advice="Raise the limits of tokd (processes, memory), or let it do less at a time.",
+            )
         return self
 
     def __exit__(
@@ -61,6 +70,13 @@ class Flight:
             if self._is_upload:
                 self._due = time.monotonic() + self._deadline_s
                 self._change.notify()
+
+    def _has_watch(self) -> bool:
+        try:
+            threading.Thread(target=self._watch, name="tiktok-deadline", daemon=True).start()
+        except RuntimeError:
+            return False
+        return True
 
     def _watch(self) -> None:
         with self._change:

@@ -58,6 +58,10 @@ class Code(StrEnum):
     INTERNAL = "internal"
 
 
+# The problem of a file that the machine has no descriptor, process or memory for just now: it passes.
+OUT_OF_RESOURCES = "out_of_resources"
+
+
 class TokdError(Exception):
     """The parent of every error of ours."""
 

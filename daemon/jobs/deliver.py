@@ -7,7 +7,15 @@ where a crash has another meaning before and after.
 from datetime import datetime, timedelta
 
 from daemon import failpoints
-from daemon.domain.errors import Fault, PlatformError, Problem, Rejected, StaleAttempt, UploadUrlDead
+from daemon.domain.errors import (
+    OUT_OF_RESOURCES,
+    Fault,
+    PlatformError,
+    Problem,
+    Rejected,
+    StaleAttempt,
+    UploadUrlDead,
+)
 from daemon.domain.figures import Tally
 from daemon.domain.media import compare_with_limits
 from daemon.domain.platform import InitAnswer, InitRequest, Plan, PostOrder, Verdict
@@ -94,7 +102,10 @@ class Delivery:
             if is_committed:
                 # The last chunk may still be on its way: without the file nobody can send it again and be sure.
                 doubt(PlatformError(Fault.UNKNOWN_OUTCOME, refusal.code.value, refusal.message))
-            self._refuse(refusal.problems[0].code if refusal.problems else refusal.code.value, refusal)
+            code = refusal.problems[0].code if refusal.problems else refusal.code.value
+            if code == OUT_OF_RESOURCES:  # nothing is wrong with the file: later it can be opened
+                raise PlatformError(Fault.TRANSIENT, code, refusal.message) from None
+            self._refuse(code, refusal)
             raise StaleAttempt("refused") from None
 
     def _refuse(self, code: str, refusal: Rejected) -> None:

@@ -11,9 +11,10 @@ import pytest
 from tests.daemons import ROOT
 from tests.e2e.session_soak import AT_ONCE, Counts, Soak, settled
 from tests.e2e.session_stage import SessionStage, sessions
+from tests.notes import note
 
 SESSIONS = int(os.environ.get("TOKD_SESSIONS", "30"))
-SEED = 20
+SEED = int(os.environ.get("TOKD_SEED", "20"))
 # What is counted, and the guard without which that grows: where it stands, and what stands there then.
 LEAKS = {
     "daemon_fds": (
@@ -56,6 +57,11 @@ def soaked(site: str, logged_in: Path) -> Iterator[Soaked]:
         soak.run(SESSIONS)
         after = settled(stage, before)
         print(f"\n{SESSIONS} sessions: {before}, {after}, {dict(soak.killed)}")
+        killed = soak.killed.total()
+        note(
+            {"browser started and ended": SESSIONS - killed, "process of a session killed": killed},
+            orders=SESSIONS,
+        )
         yield Soaked(before, after, soak)
 
 

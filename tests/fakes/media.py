@@ -6,7 +6,7 @@ import threading
 from dataclasses import replace
 from typing import BinaryIO
 
-from daemon.domain.errors import Code, Problem, Rejected
+from daemon.domain.errors import OUT_OF_RESOURCES, Code, Problem, Rejected
 from daemon.domain.media import MediaFacts
 
 ALLOWED = "https://media.example/"
@@ -59,6 +59,7 @@ class FakeMedia:
         self.inspections: list[str] = []
         self.opened: list[FakeOpenMedia] = []
         self.gate: threading.Event | None = None
+        self.shortages = 0  # so many times there is no descriptor to open a file with
 
     def put(self, name: str, content: bytes = b"0123456789" * 3, *, checked: bool = True) -> None:
         self.files[name] = content
@@ -77,6 +78,10 @@ class FakeMedia:
         return facts
 
     def open(self, facts: MediaFacts) -> FakeOpenMedia:
+        if self.shortages:
+            self.shortages -= 1
+            problem = Problem(OUT_OF_RESOURCES, "Too many open files")
+            raise Rejected(Code.MEDIA_REJECTED, problem.message, problems=(problem,), retryable=True)
         found = self._facts(facts.name)
         if found.sha256 != facts.sha256:
             problem = Problem("changed", f"{facts.name} is another file by now")

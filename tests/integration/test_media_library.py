@@ -3,11 +3,13 @@
 import contextlib
 import hashlib
 import os
+import resource
 import shutil
 import socket
 import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -433,6 +435,33 @@ def test_refusals_leave_no_descriptor_open(shelf: Shelf) -> None:
         shelf.refusal(name)
 
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+@contextmanager
+def descriptors_left(number: int) -> Iterator[None]:
+    """Let this process open so many files more."""
+    with Path("/dev/null").open() as file:
+        lowest = file.fileno()
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + number, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.parametrize("number", [0, 1, 2, 3])
+def test_a_shortage_of_descriptors_says_nothing_about_the_file(shelf: Shelf, number: int) -> None:
+    library = shelf.library()
+    shelf.put("clip.mp4")
+    facts = library.inspect("clip.mp4")
+
+    with descriptors_left(number), pytest.raises(Rejected) if number < 3 else nullcontext() as caught:
+        library.open(facts).close()
+
+    if number < 3:
+        assert [problem.code for problem in caught.value.problems] == ["out_of_resources"]
+        assert caught.value.retryable
 
 
 # Files that are not, or not yet, a whole film.

@@ -210,6 +210,18 @@ def test_a_refused_connection_proves_that_nothing_was_accepted(server: Server) -
     assert "ConnectionRefusedError" in error.message
 
 
+def test_where_no_thread_can_be_had_to_watch_a_call_nothing_is_sent(server: Server) -> None:
+    uploader = uploader_for(server.address)
+    before = threading.stack_size(1 << 46)  # no thread gets so much
+    try:
+        error = failure_of(lambda: uploader.init(TOKEN, INIT))
+    finally:
+        threading.stack_size(before)
+
+    assert (error.fault, error.code) == (Fault.TRANSIENT, "out_of_resources")
+    assert server.connections == 0
+
+
 def test_an_unknown_host_name_proves_that_nothing_was_accepted() -> None:
     error = failure_of(lambda: uploader_for("https://tokd-test.invalid").init(TOKEN, INIT))
 

@@ -188,6 +188,16 @@ def test_the_intent_is_on_disk_before_the_init_call(core: Core) -> None:
 # -- refused before anything is sent -------------------------------------------------------------------------
 
 
+def test_a_file_that_there_is_no_descriptor_for_is_opened_later(core: Core) -> None:
+    post = core.scheduled(in_s=60)
+    core.media.shortages = 2
+
+    core.run_for(3600)
+
+    assert core.post(post).state is State.PUBLISHED
+    assert core.platform.count("init") == 1
+
+
 def test_a_file_that_was_changed_is_never_sent(core: Core) -> None:
     post = core.scheduled(in_s=60)
     core.media.put("clip.mp4", b"something else")
