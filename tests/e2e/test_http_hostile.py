@@ -334,7 +334,7 @@ def test_requests_with_a_few_wrong_bytes_are_answered_or_refused_and_never_a_fau
     )
     cases = list(mutants(whole))
 
-    with ThreadPoolExecutor(16) as pool:  # for most of them the daemon waits a second for what is missing
+    with ThreadPoolExecutor(64) as pool:  # for most of them the daemon waits a second for what is missing
         said = list(pool.map(lambda mutant: stage.say(mutant, within_s=10), cases))
 
     for number, (mutant, answer) in enumerate(zip(cases, said, strict=True)):
