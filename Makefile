@@ -49,7 +49,7 @@ run: $(VENV)/run-ready  ## Install what is missing and run tokd with a broker of
 .PHONY: test
 test: $(VENV)/dev-ready node-ready  ## Run the whole suite
 	$(call ensure_packages,$(TEST_PACKAGES))
-	$(BIN)/python -m pytest -q -n logical --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest -q -n logical --maxprocesses 5 --dist loadfile
 
 .PHONY: test-ha
 test-ha: $(VENV)/dev-ready $(HA_VENV)/ready  ## Show tokd to a real Home Assistant, which is installed beside it (600 MB)

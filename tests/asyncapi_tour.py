@@ -71,9 +71,9 @@ def _posts(core: Core) -> None:
     core.do("post/status", {"post": first})
     core.platform.next("status", StatusAnswer(verdict=Verdict.PUBLISHED, raw="PUBLISH_COMPLETE"))
     core.scheduled(in_s=0, privacy="PUBLIC_TO_EVERYONE", if_late={"policy": "fail", "after_s": 60})
-    core.run_for(300)  # the scripted answer is for this post, whichever of two would have come first
+    core.run_for(30)  # the answer above is for this post's status read, not for the next post's
     core.scheduled(in_s=0, mode="inbox")
-    core.run_for(300)
+    core.run_for(270)
     core.do("post/cancel", {"post": core.scheduled(in_s=600)})
     core.do("post/list", {"limit": 1})
     core.media.put("new.mp4", checked=False)

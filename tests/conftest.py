@@ -1,18 +1,31 @@
-"""How the whole suite runs: what takes long first, no garbage collection of the tests themselves."""
+"""How the whole suite runs: how many at a time, in which order, no garbage collection of the tests themselves."""
 
 import gc
 import os
 import sys
+from typing import Any
 
 import pytest
-
-# Folders whose modules start processes and wait for them. The last file to begin decides when the run ends.
-_SLOW_FIRST = ("crash", "e2e", "integration", "contract")
-
 
 # Some two hundred daemons are started: where the tree can be written to, only the first has to compile it.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Return one worker more than there are processors: about half of the time a test waits for another process."""
+    return len(os.sched_getaffinity(0)) + 1
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    """Deal files out as tests/dealing.py says."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from tests.dealing import Dealing
+
+    return Dealing(config, log)
 
 
 @pytest.hookimpl(trylast=True)
@@ -23,14 +36,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put slow folders first; in each folder the order stays."""
-    items.sort(key=_rank)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put the files into the order in which the workers take them."""
+    if hasattr(config, "workerinput"):
+        from tests.dealing import in_order
 
-
-def _rank(item: pytest.Item) -> int:
-    folder = item.path.parent.name
-    return _SLOW_FIRST.index(folder) if folder in _SLOW_FIRST else len(_SLOW_FIRST)
+        items[:] = in_order(items)
 
 
 def pytest_collection_finish() -> None:

@@ -49,6 +49,18 @@ def short_folder() -> Iterator[Path]:
         yield Path(folder)
 
 
+def descriptors() -> set[tuple[str, str]]:
+    """Return this process's open descriptors, each with what it leads to.
+
+    Two numbers of them cannot be compared: what an earlier test has left to a thread may be closed at any time.
+    """
+    found = set()
+    for entry in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):  # the one that has listed them
+            found.add((entry.name, str(entry.readlink())))
+    return found
+
+
 def write_cookies(path: Path, prefix: bytes = b"v10", rows: int = 2) -> None:
     """Make a cookie database of Chromium's shape, as far as anybody looks at it."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -76,14 +76,20 @@ class Stage:
         listed = self.daemon.call("account/list")["result"]["accounts"]
         return {account["account"]: account for account in listed}
 
+    def account_row(self, name: str) -> dict[str, Any]:
+        """Read from the ledger how an account stands: the list tells it of all of them, each time."""
+        [(login, enabled)] = self.daemon.rows(f"SELECT login, enabled FROM account WHERE name = '{name}'")
+        return {"login": login, "enabled": bool(enabled)}
+
     def wait_creators(self, *names: str) -> None:
         """Wait for the read that follows a link, so that it does not meet a fault meant for another call."""
-
-        def all_read() -> bool:
-            known = self.accounts()
-            return all("creator" in known[name] for name in names)
-
-        wait_until(all_read, 30, 0.05, what=f"creators of {names}")
+        query = "SELECT name FROM account WHERE creator IS NOT NULL"
+        wait_until(
+            lambda: {name for (name,) in self.daemon.rows(query)} >= set(names),
+            30,
+            0.05,
+            what=f"creators of {names}",
+        )
 
     def fault(self, user: str, endpoint: str, action: str, **more: Any) -> None:
         self.simulator.faults({"user": user, "endpoint": endpoint, "action": action, **more})

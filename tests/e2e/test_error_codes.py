@@ -189,7 +189,7 @@ def _inits(stage: Stage, case: Case) -> int:
 
 
 def _account(stage: Stage, case: Case) -> dict[str, Any]:
-    return stage.accounts()[case.user]
+    return stage.account_row(case.user)
 
 
 def _is_published(stage: Stage, case: Case, *, inits: int = 1, tries: int = 0) -> None:
@@ -474,6 +474,15 @@ def test_every_failed_post_carries_the_advice_of_its_code(stage: Stage) -> None:
         if behaviour == "fails" and code != NEW:
             post = _end(stage, CASES[f"init/{code}"], "failed")
             assert advice[code].rstrip(".") in post["detail"], code
+
+
+def test_the_list_tells_of_every_account_what_the_ledger_says(stage: Stage) -> None:
+    listed = {
+        name: {"login": told["login"], "enabled": told["enabled"]} for name, told in stage.accounts().items()
+    }
+
+    assert set(listed) == {case.user for case in CASES.values()}
+    assert listed == {name: stage.account_row(name) for name in listed}
 
 
 def test_daemon_is_unharmed_by_all_of_them(stage: Stage) -> None:

@@ -372,7 +372,7 @@ def test_refresh_that_fails_for_a_moment_costs_a_try(stage: Stage) -> None:
     post = stage.schedule(name)
     stage.assert_published_once(post, name)
     assert stage.column(post, "tries") == 1
-    assert stage.accounts()[name]["login"] == "ok"
+    assert stage.account_row(name)["login"] == "ok"
 
 
 # -- media ---------------------------------------------------------------------------------------------------

@@ -28,6 +28,7 @@ from daemon.domain.session import (
 )  # fmt: skip
 from tests.integration import browser_stage
 from tests.integration.browser_stage import Pages, Recorder, Screen, Stage
+from tests.profiles import descriptors
 from tests.waiting import wait_until
 
 SLOW = "slow&delay_ms=20000"
@@ -435,7 +436,7 @@ def test_three_sessions_leave_no_process_no_zombie_and_no_descriptor(bare: Stage
         bare.release(bare.places[-1])
 
     one()
-    before = (psutil.Process().num_fds(), browser_stage.family())
+    before = (descriptors(), browser_stage.family())
 
     for _ in range(3):
         one()
@@ -446,7 +447,7 @@ def test_three_sessions_leave_no_process_no_zombie_and_no_descriptor(bare: Stage
         10,
         what=lambda: str(browser_stage.family()),
     )
-    assert psutil.Process().num_fds() <= before[0]
+    assert descriptors() <= before[0]
 
 
 def test_a_session_leaves_nothing_outside_its_folder(url: str) -> None:

@@ -1,7 +1,6 @@
 """Clones of profiles on a real disk: what is in them, what the profile keeps, and what is left when they go."""
 
 import fcntl
-import gc
 import json
 import os
 import shutil
@@ -12,7 +11,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
 from adapters.profiles import ProfileStore
@@ -24,6 +22,7 @@ from tests.profiles import (
     MASTER,
     STATE,
     a_store,
+    descriptors,
     files_of,
     fingerprint,
     make_profile,
@@ -329,14 +328,13 @@ def test_a_folder_shared_with_others_refuses_the_start(root: Path, tmp_path: Pat
 
 
 def test_a_released_session_leaves_nothing_and_holds_nothing(root: Path, store: ProfileStore) -> None:
-    gc.collect()  # what an earlier test has left open would otherwise be closed in between
-    descriptors = psutil.Process().num_fds()
+    before = descriptors()
 
     place = store.prepare(order())
 
     assert store.release(place)
     assert list((root / "clones").iterdir()) == []
-    assert psutil.Process().num_fds() <= descriptors
+    assert descriptors() <= before
 
 
 def test_releasing_twice_closes_nobody_elses_descriptor(store: ProfileStore, tmp_path: Path) -> None:

@@ -76,8 +76,8 @@ def test_a_cancel_locks_the_worker_out(core: Core) -> None:
 
 
 def test_a_cancelled_upload_is_never_completed(core: Core) -> None:
+    core.platform.next("send_chunk", lambda: core.do("post/cancel", {"post": core.posts()[0].id}))
     post = core.scheduled(in_s=0)
-    core.platform.next("send_chunk", lambda: core.do("post/cancel", {"post": post}))
     core.run_for(60)
 
     assert core.post(post).state is State.CANCELLED
