@@ -3,7 +3,7 @@
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Engine, NullPool, create_engine, event, func,
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DatabaseError
 
+from adapters.storage.mark import Water, mark_of, read_mark, read_water, what_is_missing
 from adapters.storage.migrate import HEAD, current_revision, refuse_newer
 from adapters.storage.statements import OUTBOX
 from adapters.storage.tables import IN_HAND_SQL, AuditRow
@@ -39,10 +40,15 @@ def check_ledger(url: str) -> Iterator[Look]:
 
     A file that is damaged ends the list: what its rows say is worth nothing then.
     """
+    path = make_url(url).database
+    # Read first: a daemon at work moves it on while the ledger is looked at as of one moment.
+    marked = read_mark(mark_of(Path(path))) if path else None
     engine = reading_engine(url)
     try:
         with engine.connect() as connection:
             yield from _check(connection)
+            if connection.dialect.name == "sqlite" and marked is not None:
+                yield _as_marked(connection, marked)
     except (DatabaseError, sqlite3.DatabaseError) as error:
         cause = error.orig if isinstance(error, DatabaseError) else error
         yield Look("file", is_ok=False, text=f"it cannot be read: {cause}")
@@ -66,14 +72,10 @@ def open_readonly(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=10, isolation_level=None)
 
 
-def quick_fault(path: Path) -> str | None:
-    """Return what SQLite's quick check finds wrong with a file; None where it is sound."""
-    try:
-        with closing(open_readonly(path)) as raw:
-            found = str(raw.execute("PRAGMA quick_check(1)").fetchone()[0])
-    except sqlite3.DatabaseError as error:
-        return str(error)
-    return None if found == "ok" else found
+def quick_faults(raw: sqlite3.Connection) -> list[str]:
+    """Return what SQLite's quick check finds wrong: all but indexes that contradict their tables."""
+    found = [str(row[0]) for row in raw.execute("PRAGMA quick_check(1)")]
+    return [] if found == ["ok"] else found
 
 
 def file_faults(raw: sqlite3.Connection) -> list[str]:
@@ -114,6 +116,12 @@ def _check(connection: Connection) -> Iterator[Look]:
     )
     yield _look("events", _holes(connection), "their numbers have no hole")
     yield _look("audit trail", _broken_trails(connection), "every entry follows from the one before it")
+
+
+def _as_marked(connection: Connection, marked: Water) -> Look:
+    with _as_raw(connection) as raw:
+        missing = what_is_missing(marked, read_water(raw))
+    return _look("mark", [missing] if missing else [], "no commit that was acknowledged is missing")
 
 
 def _look(name: str, faults: Sequence[str], fine: str) -> Look:
