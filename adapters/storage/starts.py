@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from adapters.storage.examine import Examined, examine
+from adapters.storage.examine import CheckLimits, Examined, examine
 from adapters.storage.files import replace_text
 from adapters.storage.migrate import revision_of_file
 from daemon.domain.safe_mode import SafeMode
@@ -32,17 +32,22 @@ class Starts:
     safe_mode: str | None = None  # why
     has_ledger: bool = False
     harm: str | None = None  # what is wrong with the ledger: it is checked again until nothing is
-    checked: str | None = None  # when the full check last found nothing
+    checked: str | None = (
+        None  # when the full check last found nothing, or the week until the first one began
+    )
 
 
 class StartLog:
     """Keeps the file. The state folder's lock must be held for `begin` and `end`."""
 
-    def __init__(self, folder: Path, ledger: Path | None, most: int, within_s: float) -> None:
+    def __init__(
+        self, folder: Path, ledger: Path | None, most: int, within_s: float, limits: CheckLimits | None = None
+    ) -> None:
         self._path = folder / NAME
         self._ledger = ledger
         self._most = most
         self._within = timedelta(seconds=within_s)
+        self._limits = limits or CheckLimits()
 
     def begin(self, now: datetime) -> SafeMode | None:
         """Note a start; return why it must be one in safe mode, None where it need not.
@@ -68,7 +73,7 @@ class StartLog:
                 safe_mode=reason,
                 has_ledger=found.has_ledger or examined.is_ledger,
                 harm=examined.harm.reason if examined.harm is not None else None,
-                checked=iso(now) if examined.was_full else found.checked,
+                checked=iso(now) if examined.was_full or found.checked is None else found.checked,
             )
         )
         if examined.harm is not None:
@@ -78,12 +83,13 @@ class StartLog:
     def _examine(self, found: Starts, now: datetime) -> Examined:
         if self._ledger is None:
             return Examined(is_ledger=False)
-        last = datetime.fromisoformat(found.checked) if found.checked is not None else None
+        last = datetime.fromisoformat(found.checked) if found.checked is not None else now
         return examine(
             self._ledger,
             is_expected=found.has_ledger,
             needs_check=found.running is not None or found.harm is not None,
-            is_full_due=last is None or now - last >= FULL_CHECK_EVERY or now < last,
+            is_full_due=found.harm is not None or now - last >= FULL_CHECK_EVERY or now < last,
+            limits=self._limits,
         )
 
     def end(self) -> None:
