@@ -17,6 +17,7 @@ from adapters.storage.mark import Mark, mark_of, read_mark
 from adapters.storage.restore import accept_ledger, restore_backup
 from adapters.storage.starts import StartLog
 from adapters.storage.store import PENDING, SqlStore
+from daemon.cli import disk_checks
 from daemon.domain.errors import StartRefused
 from daemon.domain.events import Event, EventType
 from daemon.domain.safe_mode import SafeMode
@@ -346,6 +347,16 @@ def test_a_restore_over_a_log_that_was_cut_gives_no_event_number_twice(ledger: P
 
     assert marked is not None
     assert last_event(ledger) == ("dev.tokd.daemon.restored", marked.sequence + 1)
+
+
+def test_the_doctor_says_it_too(ledger: Path) -> None:
+    cut(ledger, 0.5)
+
+    (found,) = [found for found in disk_checks._database(f"sqlite:///{ledger}") if found.name == "database"]
+
+    assert found.verdict == "fail"
+    assert "that tokd had acknowledged" in found.text
+    assert "tokd db accept" in found.advice
 
 
 def last_event(ledger: Path) -> tuple[str, int]:
