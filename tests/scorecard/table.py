@@ -1,6 +1,6 @@
 """Every row of the scorecard, in one table."""
 
-from tests.scorecard import crash, disk, lease, relay, store, syscalls
+from tests.scorecard import crash, damage, disk, lease, relay, store, syscalls
 from tests.scorecard.row import Row
 
 _FAILPOINTS = "tests/crash/test_failpoints.py::"
@@ -94,8 +94,8 @@ A = (
         "C", full=40, run=disk.full_disk,
     ),
     Row(
-        "A7", "a damaged ledger", "refused or right, 0 posts made from a damaged ledger", "N",
-        full=100, run=disk.damaged_ledger,
+        "A7", "a damaged ledger", "safe mode or right, 0 posts made from a damaged ledger", "N",
+        full=100, run=damage.damaged_ledger,
     ),
     _missing(
         "A8", "backup under load, restore, go on", "50 restores, 0 reposts", "N",
