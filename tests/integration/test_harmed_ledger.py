@@ -130,7 +130,7 @@ def contradict(ledger: Path) -> None:
         change = "UPDATE sqlite_master SET sql = ? WHERE name = ?"
         raw.execute(change, (f"{found[1]} WHERE 0", found[0]))
         raw.execute("PRAGMA writable_schema=RESET")
-        raw.execute("DELETE FROM post WHERE id = 'p_3'")
+        raw.execute("DELETE FROM post WHERE id = 'p_0'")
         raw.execute("PRAGMA writable_schema=ON")
         raw.execute(change, (found[1], found[0]))
         raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -261,7 +261,19 @@ def test_harm_is_looked_for_again_though_the_last_end_was_clean(ledger: Path) ->
     assert begin(ledger, large, later=timedelta(days=8)) is not None
     end(ledger)
 
-    assert begin(ledger, large, later=timedelta(days=8)) is not None
+    assert begin(ledger, large) is not None, "in full, though the week is not over"
+
+
+def test_the_harm_of_a_huge_ledger_is_looked_for_again_too(ledger: Path) -> None:
+    checkpoint(ledger)
+    with ledger.open("r+b") as file:
+        file.seek(-4096, 2)
+        file.write(b"\xa5" * 4096)
+    huge = CheckLimits(always=0, weekly=0)
+    assert begin(ledger, huge) is not None
+    end(ledger)
+
+    assert begin(ledger, huge) is not None
 
 
 def test_harm_that_was_mended_is_forgotten(ledger: Path) -> None:
@@ -338,8 +350,11 @@ def test_the_ledger_that_a_restore_has_replaced_is_not_taken_for_its_successor(
     assert begin(ledger) is not None
 
 
-def test_a_restore_over_a_log_that_was_cut_gives_no_event_number_twice(ledger: Path, tmp_path: Path) -> None:
-    take_backup(ledger, tmp_path / "b.tar", version="1", node=NODE, taken_at="2026-12-01T12:00:00Z")
+def test_a_restore_over_a_log_that_was_cut_gives_no_event_number_twice(
+    ledger: Path, killed: Path, tmp_path: Path
+) -> None:
+    older = killed / "older" / "tokd.db"
+    take_backup(older, tmp_path / "b.tar", version="1", node=NODE, taken_at="2026-12-01T12:00:00Z")
     marked = read_mark(mark_of(ledger))
     cut(ledger, 0.5)
 
@@ -381,7 +396,12 @@ def test_a_person_accepts_what_is_left_and_it_is_taken_like_a_backup(ledger: Pat
     assert [look for look in check_ledger(f"sqlite:///{ledger}") if not look.is_ok] == []
 
 
-@pytest.mark.parametrize("harm", [lambda _path: None, garble, contradict, forget])
+def cut_and_contradict(ledger: Path) -> None:
+    cut(ledger, 0.8)
+    contradict(ledger)
+
+
+@pytest.mark.parametrize("harm", [lambda _path: None, garble, cut_and_contradict, forget])
 def test_a_ledger_that_lacks_nothing_or_is_damaged_cannot_be_accepted(
     ledger: Path, harm: Callable[[Path], object]
 ) -> None:
