@@ -15,6 +15,7 @@ from pathlib import Path
 from adapters.storage.examine import CheckLimits, Examined, examine
 from adapters.storage.files import replace_text
 from adapters.storage.migrate import revision_of_file
+from daemon.domain.errors import StartRefused
 from daemon.domain.safe_mode import SafeMode
 from daemon.domain.times import iso
 
@@ -114,6 +115,20 @@ def read_starts(path: Path) -> Starts:
         )  # fmt: skip
     except (OSError, ValueError, KeyError, TypeError):
         return Starts()
+
+
+def require_unharmed(folder: Path, ledger: Path | None) -> None:
+    """Raise StartRefused where a command must not write to the ledger while tokd is stopped, or make one anew."""
+    found = read_starts(folder / NAME)
+    if ledger is None:
+        return
+    has_harm = found.harm is not None
+    examined = examine(
+        ledger, is_expected=found.has_ledger, needs_check=has_harm or found.running is not None, is_full_due=has_harm,
+        limits=CheckLimits(),
+    )  # fmt: skip
+    if examined.harm is not None:
+        raise StartRefused(f"{examined.harm.reason}; {examined.harm.todo}")
 
 
 def leave_safe_mode(folder: Path) -> str | None:

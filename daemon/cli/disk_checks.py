@@ -66,6 +66,9 @@ def _database(url: str) -> Iterator[Finding]:
         return
     yield _sqlite_version()
     path = Path(url.removeprefix(_SQLITE))
+    if not path.exists() and path.with_suffix(".mark").exists():
+        yield fail("database", f"{path} is gone, and there was one", _RESTORE)
+        return
     if not path.exists():
         yield ok("database", f"{path} is not there yet; the first start makes it")
         return

@@ -324,11 +324,13 @@ def _quietly_locked(settings: Settings) -> Iterator[None]:
 
 def _write_note(settings: Settings, taken_at: str) -> bool:
     from adapters.storage.migrate import HEAD, revision_of_file  # noqa: PLC0415
+    from adapters.storage.starts import require_unharmed  # noqa: PLC0415
     from adapters.storage.store import SqlStore  # noqa: PLC0415
     from daemon.domain.restored import BACKUP_FLAG  # noqa: PLC0415
 
     if revision_of_file(_ledger_of(settings)) != HEAD:
         return False  # a backup upgrades nothing
+    require_unharmed(settings.state_dir, _ledger_of(settings))
     store = SqlStore(settings.database_url_text, NodeName(settings.daemon.node))
     store.open()
     try:

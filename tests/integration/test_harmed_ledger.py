@@ -15,13 +15,16 @@ from adapters.storage.check import check_ledger
 from adapters.storage.examine import CheckLimits
 from adapters.storage.mark import Mark, mark_of, read_mark
 from adapters.storage.restore import accept_ledger, restore_backup
-from adapters.storage.starts import StartLog
+from adapters.storage.starts import StartLog, require_unharmed
 from adapters.storage.store import PENDING, SqlStore
+from adapters.vault import load_keys
 from daemon.cli import disk_checks
 from daemon.domain.errors import StartRefused
 from daemon.domain.events import Event, EventType
 from daemon.domain.safe_mode import SafeMode
+from tests.daemons import Daemon
 from tests.fakes.values import NODE, NOW, a_post, an_account
+from tests.integration.test_backup import tokd
 
 WRITES = 8  # transactions, each with one event
 
@@ -372,6 +375,34 @@ def test_the_doctor_says_it_too(ledger: Path) -> None:
     assert found.verdict == "fail"
     assert "that tokd had acknowledged" in found.text
     assert "tokd db accept" in found.advice
+
+
+@pytest.mark.parametrize("harm", [forget, contradict, lambda path: cut(path, 0.5)])
+def test_no_command_writes_to_such_a_ledger_or_makes_one_anew(
+    ledger: Path, harm: Callable[[Path], object]
+) -> None:
+    harm(ledger)
+    before = bytes_of(ledger)
+
+    with pytest.raises(StartRefused, match="tokd restore FILE"):
+        require_unharmed(ledger.parent, ledger)
+
+    assert bytes_of(ledger) == before
+
+
+def test_keys_are_not_rotated_into_an_empty_ledger(tmp_path: Path) -> None:
+    daemon = Daemon(tmp_path)
+    store = store_of(daemon.state_dir / "tokd.db")
+    store.open()
+    store.close()
+    (daemon.state_dir / "tokd.db").unlink()
+    load_keys(daemon.state_dir / "secrets" / "fernet.keys", None, create=True)
+
+    done = tokd(daemon, "keys", "rotate")
+
+    assert done.returncode == 78, done.stderr
+    assert "tokd restore FILE" in done.stderr
+    assert not (daemon.state_dir / "tokd.db").exists()
 
 
 def last_event(ledger: Path) -> tuple[str, int]:
