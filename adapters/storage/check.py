@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Engine, NullPool, create_engine, event, func,
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DatabaseError
 
+from adapters.storage import rows
 from adapters.storage.mark import Water, mark_of, read_mark, read_water, what_is_missing
 from adapters.storage.migrate import HEAD, current_revision, refuse_newer
 from adapters.storage.statements import OUTBOX
@@ -23,6 +24,7 @@ from daemon.domain.ids import NodeName
 
 _PAGE = 1000
 _SHOWN = 5
+_EVERY = -1  # as a limit of SQLite's
 _JUMP = f"dev.tokd.{EventType.DAEMON_RESTORED.value}"
 
 
@@ -88,6 +90,29 @@ def file_faults(raw: sqlite3.Connection) -> list[str]:
     ]
 
 
+def unreadable_rows(raw: sqlite3.Connection, most: int) -> list[str]:
+    """Return the rows with which work would begin and that hold what no tokd has written: a bit that turned, say.
+
+    SQLite has no checksums, so it finds nothing wrong with them. The schema must be this program's. `most` bounds the
+    posts, which take 0.1 ms each. Raises sqlite3.Error for text that is none.
+    """
+    cursor = raw.cursor()
+    cursor.row_factory = sqlite3.Row
+    faults = []
+    for table, read, rest in (
+        ("account", rows.account_of, ""),
+        ("post", rows.post_of, "WHERE wake_at IS NOT NULL ORDER BY wake_at"),
+        ("attempt", rows.attempt_of, "WHERE ended_at IS NULL"),
+        ("command", rows.command_of, "WHERE finished_at IS NULL"),
+    ):
+        for row in cursor.execute(f"SELECT * FROM {table} {rest} LIMIT ?", (most,)):  # noqa: S608
+            try:
+                read(dict(row))
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                faults.append(f"{table} {row[0]} holds what cannot be ({type(error).__name__})")
+    return faults
+
+
 @contextmanager
 def _as_raw(connection: Connection) -> Iterator[sqlite3.Connection]:
     raw = connection.connection.dbapi_connection
@@ -110,6 +135,12 @@ def _check(connection: Connection) -> Iterator[Look]:
     yield _schema(revision)
     if revision != HEAD:
         return
+    if connection.dialect.name == "sqlite":
+        with _as_raw(connection) as raw:
+            faults = unreadable_rows(raw, _EVERY)
+        yield _look("rows", faults, "what stands in them can be read")
+        if faults:
+            return
     yield _look("posts in hand", _two_in_hand(connection), "one for an account at the most")
     yield _look(
         "attempts", _stray_attempts(connection), "each belongs to a post, and each post has its latest"

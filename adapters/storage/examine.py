@@ -6,9 +6,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from adapters.storage.check import file_faults, open_readonly, quick_faults
+from adapters.storage.check import file_faults, open_readonly, quick_faults, unreadable_rows
 from adapters.storage.mark import mark_of, read_mark, read_water, what_is_missing
-from adapters.storage.migrate import refuse_newer, revision_of_file
+from adapters.storage.migrate import HEAD, refuse_newer, revision_of_file
 from adapters.storage.store import PENDING
 from daemon.domain.errors import StartRefused
 
@@ -17,6 +17,7 @@ ACCEPT = (
     "stop tokd, then `tokd restore FILE` puts a backup back; or, if you know how this came about, `tokd db accept` goes "
     "on with the ledger as it is and doubts every post that may have gone out since"
 )
+_SOONEST = 1000  # posts that are looked into
 # Errors that say nothing of the bytes: another program, this user's rights, a full disk.
 _AROUND = {
     sqlite3.SQLITE_PERM, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_READONLY,
@@ -86,15 +87,17 @@ def examine(
             return Examined(harm, is_ledger=False)
         size = _size(ledger)
         is_full = (needs_check and size <= limits.always) or (is_full_due and size <= limits.weekly)
-        return _examine(ledger, needs_check=needs_check, is_full=is_full)
+        return _examine(ledger, needs_check=needs_check, is_full=is_full, is_ours=revision == HEAD)
     except sqlite3.Error as error:
         return Examined(_harm_of(ledger, error))
 
 
-def _examine(ledger: Path, *, needs_check: bool, is_full: bool) -> Examined:
+def _examine(ledger: Path, *, needs_check: bool, is_full: bool, is_ours: bool) -> Examined:
     with closing(open_readonly(ledger)) as raw:
         missing = what_is_missing(read_mark(mark_of(ledger)), read_water(raw))
         faults = file_faults(raw) if is_full else quick_faults(raw) if needs_check else []
+        if not faults and is_ours and (is_full or needs_check):
+            faults = unreadable_rows(raw, _SOONEST)
     if faults:
         more = f" and {len(faults) - 1} more faults" if len(faults) > 1 else ""
         return Examined(Harm(f"the ledger {ledger} is damaged: {faults[0]}{more}"))

@@ -226,6 +226,31 @@ def test_whoever_writes_without_the_mark_leaves_it_behind_and_harms_nothing(ledg
     assert begin(ledger) is None
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        """UPDATE account SET creator = '{"x": 1}'""",
+        "UPDATE post SET state = 'schedumed' WHERE id = 'p_3'",
+        "UPDATE account SET name = CAST(x'ff61' AS TEXT)",
+    ],
+)
+def test_a_value_that_no_tokd_has_written_is_noticed_before_it_is_worked_with(
+    ledger: Path, change: str
+) -> None:
+    with closing(sqlite3.connect(ledger)) as raw, raw:
+        raw.execute("PRAGMA ignore_check_constraints=ON")
+        raw.execute(change)
+
+    found = begin(ledger)
+
+    assert found is not None
+    assert found.is_blind
+    assert [look.name for look in check_ledger(f"sqlite:///{ledger}") if not look.is_ok] in (
+        ["rows"],
+        ["file"],
+    )
+
+
 # -- the checks ----------------------------------------------------------------------------------------------
 
 
