@@ -132,8 +132,12 @@ def require_unharmed(folder: Path, ledger: Path | None) -> None:
 
 
 def leave_safe_mode(folder: Path) -> str | None:
-    """Forget the unclean starts; return why there was a safe mode, None where there was none."""
+    """Forget the unclean starts and the harm; return why there was a safe mode, None where there was none.
+
+    Where there is harm, the ledger must have been replaced or accepted before.
+    """
     found = read_starts(folder / NAME)
     if found != Starts():
-        replace_text(folder / NAME, json.dumps(asdict(replace(found, unclean=(), safe_mode=None))) + "\n")
+        left = replace(found, unclean=(), safe_mode=None, harm=None)
+        replace_text(folder / NAME, json.dumps(asdict(left)) + "\n")
     return found.safe_mode
