@@ -119,10 +119,15 @@ def keys_held(path: Path) -> Iterator[None]:
         os.close(folder)
 
 
+def new_key() -> str:
+    """Return a new key that nothing has been sealed with."""
+    return Fernet.generate_key().decode("ascii")
+
+
 def add_key(path: Path) -> str:
     """Put a new key before the others in the file, at once or not at all; return its name. Raises StartRefused."""
     keys = _keys_in(_require(path), path)
-    fresh = Fernet.generate_key().decode("ascii")
+    fresh = new_key()
     _replace(path, [fresh, *keys])
     return key_id(fresh)
 

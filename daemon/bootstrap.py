@@ -26,7 +26,7 @@ from adapters.storage.store import SqlStore
 from adapters.systemd import Systemd
 from adapters.tiktok.uploader import TikTokUploader
 from adapters.tokens import TokenGate
-from adapters.vault import FernetVault, load_keys
+from adapters.vault import FernetVault
 from config.load import Loaded
 from config.logging import Redactor, configure, set_level
 from config.login_markers import LoginMarkers
@@ -42,6 +42,7 @@ from daemon.domain.figures import Figures, Look, Tally
 from daemon.domain.ids import NodeName
 from daemon.domain.policy import Policy
 from daemon.domain.reports import ClockTicked, DaemonStarted, DaemonStopping, SweepDue
+from daemon.domain.safe_mode import SafeMode
 from daemon.domain.topics import PROTOCOL
 from daemon.domain.wire import MAX_BYTES
 from daemon.handlers.context import Rules
@@ -55,7 +56,7 @@ from daemon.ports import MediaProbe, MediaStore
 from daemon.pulse import BUS_S, HTTP_S, MQTT_S, TIMER_S, WORKERS_S, Pulse
 from daemon.reloading import Reloader
 from daemon.session_parts import session_parts, session_policy
-from daemon.start_parts import note_start, say_safe_mode
+from daemon.start_parts import ShutGate, ledger_store, note_start, say_safe_mode, vault_of
 from daemon.worker import WorkerPool
 
 LOG = logging.getLogger("tokd")
@@ -144,7 +145,7 @@ class _Composition:
         self._version = importlib.metadata.version("tokd")
         self._started_at = self._clock.now()
         self._starts: StartLog | None = None
-        self._safe_mode: str | None = None
+        self._safe_mode: SafeMode | None = None
         self._parts: dict[str, Callable[[], dict[str, Any]]] = {}
         self._simulator: SimulatorChild | None = None
         http = settings.http
@@ -168,7 +169,7 @@ class _Composition:
         except Exception:
             self._stop_children()
             raise
-        vault = self._vault()
+        vault = vault_of(self._settings, self._safe_mode, self._redactor.add)
         rules = self._rules(platform, media.library, vault, has_broker=broker.settings is not None)
         timer = ApschedulerTimer(on_jump=lambda: self._figures.count(Tally.CLOCK_JUMPS))
         pool: WorkerPool
@@ -198,8 +199,8 @@ class _Composition:
         self._add("recovery", lambda: bus.ask(DaemonStarted()), lambda _s: bus.ask(DaemonStopping()))
         self._add("control", control.start, lambda _s: control.stop())
         serve_http()  # before the workers: it is stopped after them, when every session's end has been told
-        if (reason := self._safe_mode) is not None:  # the ledger can be read, nothing works on it
-            return lambda: say_safe_mode(reason, self._say)
+        if (safe := self._safe_mode) is not None:  # nothing works on the ledger
+            return lambda: say_safe_mode(safe, self._say)
         self._add_workers(pool, timer, bus)
         self._add("sessions", lambda: None, sessions.stop)
         self._add("intake", lambda: bus.tell(SweepDue()), lambda _s: bus.refuse_new_work())
@@ -283,15 +284,6 @@ class _Composition:
         )  # fmt: skip
         return TikTokUploader(simulated, self._clock)
 
-    def _vault(self) -> FernetVault:
-        credentials = os.environ.get("CREDENTIALS_DIRECTORY")
-        place = self._settings.key_file, Path(credentials) if credentials else None
-        keys, source = load_keys(*place, create=True)
-        LOG.info("secrets are sealed with %s", source)
-        return FernetVault(
-            keys, on_clear=self._redactor.add, source=lambda: load_keys(*place, create=False)[0]
-        )
-
     def _rules(
         self, platform: TikTokUploader, media: MediaProbe, vault: FernetVault, *, has_broker: bool
     ) -> Rules:
@@ -300,14 +292,15 @@ class _Composition:
             started_at=self._started_at, policy=self._policy(), platforms={platform.name: platform},
             media=media, vault=vault, ids=self._ids, random=random.random, health=self._health, has_broker=has_broker,
             gates=gates_of(self._settings), gate=self._gate, redact=self._redactor.clean_known, figures=self._figures,
-            introducer=homeassistant_parts.introducer(self._settings) if has_broker else None,
+            # what a blind daemon would introduce is less than what stands there
+            introducer=homeassistant_parts.introducer(self._settings) if has_broker and not self._is_blind else None,
             safe_mode=self._safe_mode, set_log_level=set_level,
         )  # fmt: skip
 
     def _store(self, rules: Rules) -> SqlStore:
-        store = SqlStore(
-            self._settings.database_url_text, rules.node, has_broker=rules.has_broker,
-            redact=self._redactor.clean_known, figures=self._figures,
+        store = ledger_store(
+            self._settings, self._safe_mode, has_broker=rules.has_broker, redact=self._redactor.clean_known,
+            figures=self._figures,
         )  # fmt: skip
         self._figures.watch(Look.WAL_BYTES, store.wal_bytes)
         return store
@@ -316,6 +309,10 @@ class _Composition:
         return replace(
             policy_of(self._settings), sessions=session_policy(self._settings, self._markers, self._site)
         )
+
+    @property
+    def _is_blind(self) -> bool:
+        return self._safe_mode is not None and self._safe_mode.is_blind
 
     @property
     def _site(self) -> str | None:
@@ -355,8 +352,10 @@ class _Composition:
         with without_collections():
             from daemon.http_parts import http_server  # noqa: PLC0415 - costs half a second, only where it is used
 
+        safe = self._safe_mode
+        gate = ShutGate(self._gate, safe) if safe is not None and safe.is_blind else self._gate
         server = http_server(
-            self._settings, port, self._version, bus, self._clock, self._gate, self._app,
+            self._settings, port, self._version, bus, self._clock, gate, self._app,
             hints=platform, figures=self._figures,
             loops=lambda: {"bus": self._clock.monotonic() - bus.last_beat}, is_stopping=self._stopping.is_set,
             store=store,

@@ -16,6 +16,7 @@ from daemon.domain.figures import Tally
 from daemon.domain.gates import Buckets, check_open
 from daemon.domain.ids import SELF_ACTOR, AccountName, Actor
 from daemon.domain.restored import BEHIND_FLAG
+from daemon.domain.safe_mode import BLIND_VERBS
 from daemon.domain.wire import Request
 from daemon.domain.work import Work
 from daemon.handlers.auditing import is_own_question, is_strangers_knock, is_worth_noting, note
@@ -183,8 +184,7 @@ class Intake:
             raise Rejected(Code.EXPIRED, f"{request.verb} came after its deadline; it was not carried out")
         if request.is_backlog and request.command is not None and request.command.acts_at_once:
             self._refuse_stale(request)
-        if verb_has_effect(request):
-            self._refuse_unsafe(request, context)
+        self._refuse_unsafe(request, context)
         if is_durable:
             waiting = (*self._open.values(), *(actor for _, actor in batch.accepted))
             count = sum(actor == request.actor for actor in waiting)
@@ -195,18 +195,16 @@ class Intake:
             )
 
     def _refuse_unsafe(self, request: Request, context: Context) -> None:
-        """Refuse every order in safe mode, and after a restore those that were sent before it."""
-        if self._rules.safe_mode is not None:
-            raise Rejected(
-                Code.SAFE_MODE,
-                f"tokd is in safe mode ({self._rules.safe_mode}) and does nothing; look at its log, then "
-                "`tokd safe-mode leave` and start it again",
-                retryable=True,
-            )
+        """Refuse in safe mode every order, or all that needs a ledger; after a restore orders sent before it."""
+        safe, is_order = self._rules.safe_mode, verb_has_effect(request)
+        if safe is not None and (is_order or (safe.is_blind and request.verb not in BLIND_VERBS)):
+            raise safe.refusal()
+        if not is_order:
+            return
         if request.is_backlog and context.unit.flag(BEHIND_FLAG) is not None:
             raise Rejected(
                 Code.STALE_BACKLOG,
-                f"{request.verb} was sent while tokd was away, and its ledger was restored from a backup since: it may "
+                f"{request.verb} was sent while tokd was away, and its ledger went back to an earlier state since: it may "
                 "have been carried out already; look, then send it again",
             )
 

@@ -126,7 +126,9 @@ class Pulse:
 
 
 def status_line(view: Mapping[str, Any]) -> str:
-    """Return the health answer in one line."""
+    """Return the health answer in one line. In safe mode that is why, and what to do."""
+    if safe := view.get("safe_mode"):
+        return f"safe mode: {safe}"
     posts = ", ".join(f"{count} {state}" for state, count in view["posts"].items() if count)
     troubles = ", ".join(view["degraded"])
     return f"{view['phase']}{f' ({troubles})' if troubles else ''}; posts: {posts or 'none'}"

@@ -1,35 +1,93 @@
-"""What a start notes before anything else: how the last ones ended, and whether this one must be in safe mode."""
+"""What a start notes before anything else, and what differs where it must be one in safe mode."""
 
 import logging
+import os
 import shutil
 from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
 
+from adapters.storage.mark import Mark, mark_of
 from adapters.storage.starts import StartLog
-from adapters.storage.store import ledger_file
+from adapters.storage.store import IN_MEMORY, SqlStore, ledger_file
+from adapters.vault import FernetVault, load_keys, new_key
 from config.settings import Settings
+from daemon.domain.access import Claims
 from daemon.domain.figures import Figures, Look
-from daemon.ports import Clock
+from daemon.domain.ids import NodeName
+from daemon.domain.safe_mode import SafeMode
+from daemon.ports import Clock, Gate
 
 LOG = logging.getLogger("tokd")
 
 
-def note_start(settings: Settings, clock: Clock, figures: Figures) -> tuple[StartLog, str | None]:
+def note_start(settings: Settings, clock: Clock, figures: Figures) -> tuple[StartLog, SafeMode | None]:
     """Return where the end is noted, and why this start is one in safe mode. Raises StartRefused."""
     found = settings.daemon
     ledger = ledger_file(settings.database_url_text)
     starts = StartLog(found.state_dir, ledger, found.safe_mode_starts, found.safe_mode_within_s)
-    reason = starts.begin(clock.now())
+    safe = starts.begin(clock.now())
     where = ledger.parent if ledger is not None else found.state_dir
-    figures.watch(Look.SAFE_MODE, lambda: float(reason is not None))
+    figures.watch(Look.SAFE_MODE, lambda: float(safe is not None))
     figures.watch(Look.DISK_FREE, lambda: float(shutil.disk_usage(where).free))
-    return starts, reason
+    return starts, safe
 
 
-def say_safe_mode(reason: str, say: Callable[[str], None]) -> None:
+def ledger_store(
+    settings: Settings,
+    safe: SafeMode | None,
+    *,
+    has_broker: bool,
+    redact: Callable[[str], str],
+    figures: Figures,
+) -> SqlStore:
+    """Return the ledger; in blindness one in memory, which never sees the file and is gone with the process."""
+    is_blind = safe is not None and safe.is_blind
+    url = IN_MEMORY if is_blind else settings.database_url_text
+    file = ledger_file(url)
+    return SqlStore(
+        url, NodeName(settings.daemon.node), has_broker=has_broker, redact=redact, figures=figures,
+        mark=Mark(mark_of(file)) if file is not None else None,
+    )  # fmt: skip
+
+
+def vault_of(settings: Settings, safe: SafeMode | None, on_clear: Callable[[str], None]) -> FernetVault:
+    """Return what seals the tokens. Raises StartRefused.
+
+    In blindness there is nothing to open, and no key file may be made: a restore would find it in its backup's place.
+    """
+    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
+    place = settings.key_file, Path(credentials) if credentials else None
+    if safe is not None and safe.is_blind:
+        return FernetVault([new_key()])
+    keys, source = load_keys(*place, create=True)
+    LOG.info("secrets are sealed with %s", source)
+    return FernetVault(keys, on_clear=on_clear, source=lambda: load_keys(*place, create=False)[0])
+
+
+class ShutGate:
+    """The gate of a blind daemon: which tokens were taken back is not known, so none is good."""
+
+    def __init__(self, gate: Gate, safe: SafeMode) -> None:
+        self._gate = gate
+        self._safe = safe
+
+    def issue(self, user: str, token_id: str, now: datetime, expires_at: datetime) -> str:
+        """Return a token's text. Raises Rejected(not_configured) where tokens are another issuer's."""
+        return self._gate.issue(user, token_id, now, expires_at)
+
+    def check(self, text: str, now: datetime) -> Claims:
+        """Raise Rejected: unauthorized for what is no token of ours, safe_mode for one that is."""
+        self._gate.check(text, now)
+        raise self._safe.refusal()
+
+
+def say_safe_mode(safe: SafeMode, say: Callable[[str], None]) -> None:
     """Tell the log and the person at the screen."""
     LOG.critical(
-        "safe mode: %s. Nothing is posted and no session is opened. What is known can be read; look at what ended "
-        "tokd, then `tokd safe-mode leave`, and start it again",
-        reason,
+        "safe mode: %s. Nothing is posted and no session is opened. %s. What to do: %s",
+        safe.reason,
+        "The ledger is not touched" if safe.is_blind else "What is known can be read",
+        safe.todo,
     )
     say("tokd is in safe mode: it does nothing but answer. The log says why.")

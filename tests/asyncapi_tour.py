@@ -11,6 +11,7 @@ from adapters.scheduler import SystemClock
 from daemon.domain.errors import Code, Fault, PlatformError, Rejected
 from daemon.domain.gates import Gates
 from daemon.domain.platform import StatusAnswer, Verdict
+from daemon.domain.safe_mode import SafeMode
 from daemon.domain.session import BrowserEnded, EndingSoon, EndReason, LoginSeen, Pictured
 from daemon.jobs.fetch import FetchJobs
 from daemon.jobs.tools import Tools
@@ -170,7 +171,7 @@ def _system(core: Core) -> None:
     core.do("system/backed_up", backup, is_local=True)
     core.do("system/log_level", {"level": "info"}, is_local=True)
     core.do("keys/reseal", is_local=True)
-    core.safe_mode = "three starts in a row did not end well"
+    core.safe_mode = SafeMode("three starts in a row did not end well", "look at the log")
     core.restart()
     core.refusal("system/pause")
     core.safe_mode = None

@@ -43,6 +43,7 @@ from daemon.domain.ids import AccountName, NodeName, PostId
 from daemon.domain.policy import Policy
 from daemon.domain.post import Attempt, Post
 from daemon.domain.reports import ClockTicked, DaemonStarted, DaemonStopping, SweepDue
+from daemon.domain.safe_mode import SafeMode
 from daemon.domain.session import BrowserEnded, EndReason
 from daemon.domain.wire import read_request
 from daemon.domain.work import Browse, Work
@@ -233,7 +234,7 @@ class Core:
         self._publishes_pictures = publishes_pictures
         self._workers = workers
         self._link = link
-        self.safe_mode: str | None = None  # why the next start is one
+        self.safe_mode: SafeMode | None = None  # why the next start is one
         self._is_running = False
         self._names = 0
         self._calls: list[Call] = []

@@ -248,7 +248,9 @@ class Daemon:
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """Read the ledger with an independent reader, the daemon being down or up."""
-        with sqlite3.connect(f"file:{self.state_dir}/tokd.db?mode=ro", uri=True) as database:
+        with contextlib.closing(
+            sqlite3.connect(f"file:{self.state_dir}/tokd.db?mode=ro", uri=True)
+        ) as database:
             return database.execute(query).fetchall()
 
     def check_protocol(self) -> None:
@@ -264,7 +266,7 @@ class Daemon:
 
     def write(self, statement: str) -> None:
         """Change the ledger while the daemon is down, as if time had passed."""
-        with sqlite3.connect(self.state_dir / "tokd.db") as database:
+        with contextlib.closing(sqlite3.connect(self.state_dir / "tokd.db")) as database, database:
             database.execute(statement)
 
 

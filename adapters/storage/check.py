@@ -3,7 +3,7 @@
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,8 @@ from sqlalchemy import Connection, Engine, NullPool, create_engine, event, func,
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DatabaseError
 
+from adapters.storage import rows
+from adapters.storage.mark import Water, mark_of, read_mark, read_water, what_is_missing
 from adapters.storage.migrate import HEAD, current_revision, refuse_newer
 from adapters.storage.statements import OUTBOX
 from adapters.storage.tables import IN_HAND_SQL, AuditRow
@@ -22,6 +24,7 @@ from daemon.domain.ids import NodeName
 
 _PAGE = 1000
 _SHOWN = 5
+_EVERY = -1  # as a limit of SQLite's
 _JUMP = f"dev.tokd.{EventType.DAEMON_RESTORED.value}"
 
 
@@ -39,10 +42,15 @@ def check_ledger(url: str) -> Iterator[Look]:
 
     A file that is damaged ends the list: what its rows say is worth nothing then.
     """
+    path = make_url(url).database
+    # Read first: a daemon at work moves it on while the ledger is looked at as of one moment.
+    marked = read_mark(mark_of(Path(path))) if path else None
     engine = reading_engine(url)
     try:
         with engine.connect() as connection:
             yield from _check(connection)
+            if connection.dialect.name == "sqlite" and marked is not None:
+                yield _as_marked(connection, marked)
     except (DatabaseError, sqlite3.DatabaseError) as error:
         cause = error.orig if isinstance(error, DatabaseError) else error
         yield Look("file", is_ok=False, text=f"it cannot be read: {cause}")
@@ -66,14 +74,10 @@ def open_readonly(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=10, isolation_level=None)
 
 
-def quick_fault(path: Path) -> str | None:
-    """Return what SQLite's quick check finds wrong with a file; None where it is sound."""
-    try:
-        with closing(open_readonly(path)) as raw:
-            found = str(raw.execute("PRAGMA quick_check(1)").fetchone()[0])
-    except sqlite3.DatabaseError as error:
-        return str(error)
-    return None if found == "ok" else found
+def quick_faults(raw: sqlite3.Connection) -> list[str]:
+    """Return what SQLite's quick check finds wrong: all but indexes that contradict their tables."""
+    found = [str(row[0]) for row in raw.execute("PRAGMA quick_check(1)")]
+    return [] if found == ["ok"] else found
 
 
 def file_faults(raw: sqlite3.Connection) -> list[str]:
@@ -84,6 +88,29 @@ def file_faults(raw: sqlite3.Connection) -> list[str]:
     return faults + [
         f"row {row[1]} of {row[0]} points at a row of {row[2]} that is not there" for row in dangling
     ]
+
+
+def unreadable_rows(raw: sqlite3.Connection, most: int) -> list[str]:
+    """Return the rows with which work would begin and that hold what no tokd has written: a bit that turned, say.
+
+    SQLite has no checksums, so it finds nothing wrong with them. The schema must be this program's. `most` bounds the
+    posts, which take 0.1 ms each. Raises sqlite3.Error for text that is none.
+    """
+    cursor = raw.cursor()
+    cursor.row_factory = sqlite3.Row
+    faults = []
+    for table, read, rest in (
+        ("account", rows.account_of, ""),
+        ("post", rows.post_of, "WHERE wake_at IS NOT NULL ORDER BY wake_at"),
+        ("attempt", rows.attempt_of, "WHERE ended_at IS NULL"),
+        ("command", rows.command_of, "WHERE finished_at IS NULL"),
+    ):
+        for row in cursor.execute(f"SELECT * FROM {table} {rest} LIMIT ?", (most,)):  # noqa: S608
+            try:
+                read(dict(row))
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                faults.append(f"{table} {row[0]} holds what cannot be ({type(error).__name__})")
+    return faults
 
 
 @contextmanager
@@ -108,12 +135,24 @@ def _check(connection: Connection) -> Iterator[Look]:
     yield _schema(revision)
     if revision != HEAD:
         return
+    if connection.dialect.name == "sqlite":
+        with _as_raw(connection) as raw:
+            faults = unreadable_rows(raw, _EVERY)
+        yield _look("rows", faults, "what stands in them can be read")
+        if faults:
+            return
     yield _look("posts in hand", _two_in_hand(connection), "one for an account at the most")
     yield _look(
         "attempts", _stray_attempts(connection), "each belongs to a post, and each post has its latest"
     )
     yield _look("events", _holes(connection), "their numbers have no hole")
     yield _look("audit trail", _broken_trails(connection), "every entry follows from the one before it")
+
+
+def _as_marked(connection: Connection, marked: Water) -> Look:
+    with _as_raw(connection) as raw:
+        missing = what_is_missing(marked, read_water(raw))
+    return _look("mark", [missing] if missing else [], "no commit that was acknowledged is missing")
 
 
 def _look(name: str, faults: Sequence[str], fine: str) -> Look:

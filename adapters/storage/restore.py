@@ -10,8 +10,11 @@ from datetime import datetime
 from pathlib import Path
 
 from adapters.storage.backup import BackupFailed, Manifest, unpack
-from adapters.storage.check import open_readonly
+from adapters.storage.check import file_faults, open_readonly
 from adapters.storage.files import replace_text, sync_file, sync_folder
+from adapters.storage.mark import mark_of, read_mark, read_water, what_is_missing
+from adapters.storage.migrate import refuse_newer, revision_of_file
+from adapters.storage.rows import instant
 from adapters.storage.store import PENDING, SqlStore
 from daemon.domain import replies
 from daemon.domain.errors import Code, Rejected
@@ -59,7 +62,13 @@ def restore_backup(source: Path, database: Path, node: NodeName, now: datetime, 
             )
         _undo_cut_exchange(database)
         former = _read_former(database, node)
-        _mark(draft, manifest, node, now, former, has_broker=has_broker)
+        restored = Restored(
+            taken_at=manifest.taken_at, restored_at=iso(now), begun=former.begun if former else ()
+        )
+        last = former.last_sequence if former else None
+        _let_it_doubt(draft, restored, manifest.version, node, now, last, has_broker=has_broker)
+        with closing(sqlite3.connect(draft)) as raw:
+            raw.execute("PRAGMA journal_mode=DELETE")  # one file, nothing beside it
         sync_file(draft)
         try:
             kept = _exchange(draft, database, now)
@@ -97,45 +106,75 @@ def _read_former(database: Path, node: NodeName) -> Former | None:
             if raw.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
                 return None
             sequence = raw.execute(last, (node,)).fetchone()[0]
+            marked = read_mark(mark_of(database))  # it may know of more: the log may have been cut short
+            sequence = max(sequence, marked.sequence if marked else 0)
             return Former(last_sequence=sequence, begun=tuple(row[0] for row in raw.execute(begun)))
     except sqlite3.Error:
         return None
 
 
-def _mark(
-    draft: Path, manifest: Manifest, node: NodeName, now: datetime, former: Former | None, *, has_broker: bool
-) -> None:
-    """Write into the restored ledger what its next start must know; it is brought to this program's schema, too."""
-    restored = Restored(
-        taken_at=manifest.taken_at, restored_at=iso(now), begun=former.begun if former else ()
-    )
-    store = SqlStore(f"sqlite:///{draft}", node, has_broker=has_broker)
+def accept_ledger(
+    database: Path, node: NodeName, now: datetime, version: str, *, has_broker: bool
+) -> Restored:
+    """Go on with a ledger that is behind what its mark says, as a person has decided; doubt what a restore doubts.
+
+    The state folder's lock must be held. Raises BackupFailed where there is nothing that could be accepted: no ledger,
+    a damaged one, or one that lacks nothing; StartRefused where a newer program wrote it. It is not touched then. A
+    crash leaves a ledger that is refused as before; say it again.
+    """
+    marked = read_mark(mark_of(database))
+    if not database.exists() or database.stat().st_size == 0:
+        raise BackupFailed(f"there is no ledger {database} that could be accepted: `tokd restore FILE`")
+    try:
+        refuse_newer(revision_of_file(database))
+        with closing(open_readonly(database)) as raw:
+            faults, found = file_faults(raw), read_water(raw)
+            told = raw.execute("SELECT MAX(created_at) FROM outbox").fetchone()[0]
+    except sqlite3.Error as error:
+        raise BackupFailed(
+            f"{database} is damaged and cannot be accepted: {error}; `tokd restore FILE`"
+        ) from error
+    if faults:
+        raise BackupFailed(f"{database} is damaged and cannot be accepted: {faults[0]}; `tokd restore FILE`")
+    if what_is_missing(marked, found) is None:
+        raise BackupFailed(f"{database} lacks nothing that tokd has marked: there is nothing to accept")
+    taken_at = instant(told) or now
+    restored = Restored(taken_at=iso(taken_at), restored_at=iso(now))
+    is_same = marked is not None and found is not None and found.ledger == marked.ledger
+    last = marked.sequence if marked is not None and is_same else None
+    _let_it_doubt(database, restored, version, node, now, last, has_broker=has_broker)
+    mark_of(database).unlink(missing_ok=True)
+    sync_folder(database.parent)
+    return restored
+
+
+def _let_it_doubt(
+    database: Path, restored: Restored, version: str, node: NodeName, now: datetime, last: int | None, *,
+    has_broker: bool,
+) -> None:  # fmt: skip
+    """Write into a ledger that it is behind the world, for its next start; `last`: the newest event that was told."""
+    store = SqlStore(f"sqlite:///{database}", node, has_broker=has_broker)
     store.open()
     try:
         with store.transaction() as unit:
             own = unit.last_sequence()
-            unit.sequence = max(own, former.last_sequence) if former else own + JUMP
+            unit.sequence = max(own, last) if last is not None else own + JUMP
             unit.set_flag(RESTORED_FLAG, restored.as_text())
-            told = {
-                "taken_at": restored.taken_at,
-                "restored_at": restored.restored_at,
-                "version": manifest.version,
-            }
+            unit.forget_water()
+            told = {"taken_at": restored.taken_at, "restored_at": restored.restored_at, "version": version}
             unit.add_event(Event(EventType.DAEMON_RESTORED, f"daemon/{node}", now, told))
             for stored in unit.open_commands():
                 # It was answered after the backup, and carried out: once more would be twice.
                 refusal = Rejected(
                     Code.STALE_BACKLOG,
-                    "it was accepted before a backup that has been restored since, and what became of it is not known; "
-                    "look at what is there, then send it again under a new id",
+                    "it was accepted before the ledger went back to an earlier state, and what became of it is not "
+                    "known; look at what is there, then send it again under a new id",
                 )
                 body = replies.refused(refusal)
                 reply = replies.build(stored.id, stored.verb, body, node=node, boot="", now=now)
                 unit.finish_command(stored.row, reply, now)
     finally:
         store.close()
-    with closing(sqlite3.connect(draft)) as raw:
-        raw.execute("PRAGMA journal_mode=DELETE")  # one file, nothing beside it
 
 
 def _undo_cut_exchange(database: Path) -> None:
@@ -168,6 +207,7 @@ def _exchange(draft: Path, database: Path, now: datetime) -> Path | None:
             present.rename(kept.with_name(kept.name + end))
     sync_folder(database.parent)
     draft.rename(database)
+    mark_of(database).unlink(missing_ok=True)  # it is the mark of the one before
     sync_folder(database.parent)
     pending.unlink()
     sync_folder(database.parent)

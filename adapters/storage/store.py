@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DatabaseError, DBAPIError
 
+from adapters.storage.mark import Mark
 from adapters.storage.migrate import migrate, refuse_newer, revision_of_file
 from adapters.storage.unit import SqlUnit
 from daemon.domain.audit import Tail
@@ -20,6 +21,8 @@ from daemon.domain.figures import Figures, Tally, Timing
 from daemon.domain.ids import NodeName
 
 LOG = logging.getLogger("tokd.storage")
+# A ledger of this process alone: what a daemon without a ledger that it may trust keeps its messages in.
+IN_MEMORY = "sqlite://"
 PENDING = ".restore-pending"  # beside the ledger, while a restore is exchanging it
 _FULL = ("database or disk is full", "no space left", "disk full")
 _BROKEN = ("disk i/o error", "malformed", "not a database", "file is encrypted")
@@ -30,13 +33,15 @@ class SqlStore:
 
     def __init__(
         self, url: str, node: NodeName, *, has_broker: bool = True, redact: Callable[[str], str] = str,
-        figures: Figures | None = None,
+        figures: Figures | None = None, mark: Mark | None = None,
     ) -> None:  # fmt: skip
+        """`mark` is kept up with every commit; whoever writes without it leaves it behind, which does no harm."""
         self._url = url
         self._node = node
         self._has_broker = has_broker
         self._redact = redact
         self._figures = figures or Figures()
+        self._mark = mark
         self._sequence: int | None = None
         self._trail: Tail | None = None
         self._engine: Engine | None = None
@@ -49,6 +54,8 @@ class SqlStore:
             self._engine = make_engine(self._url)
             migrate(self._engine)
             self._connection = self._engine.connect()
+            if self._mark is not None:
+                self._mark.open(_raw(self._connection))
         except (DatabaseError, sqlite3.DatabaseError) as error:
             self.close()
             cause = error.orig if isinstance(error, DatabaseError) else error
@@ -84,15 +91,20 @@ class SqlStore:
                     trail=self._trail,
                 )
                 yield unit
-                changes, begun = unit.changes_made(), perf_counter()
+                changes = unit.changes_made()
+                # Past SQLAlchemy, which would make it six times as dear.
+                commits = self._mark.count(_raw(self._connection)) if changes and self._mark else None
+                begun = perf_counter()
             took = perf_counter() - begun
+            if commits is not None and self._mark:
+                self._mark.write(commits, unit.sequence)
             # only this node counts its events and adds to its trail
             self._sequence, self._trail = unit.sequence, unit.trail
             if changes:  # what only reads has nothing to wait for
                 self._figures.observe(Timing.COMMIT, took)
             for move in unit.moves:
                 self._figures.count(Tally.POST_MOVES, *move)
-        except DBAPIError as error:
+        except (DBAPIError, sqlite3.Error) as error:
             self._translate(error)
             raise
 
@@ -116,16 +128,21 @@ class SqlStore:
             connection.close()
         if engine is not None:
             engine.dispose()
+        if self._mark is not None:
+            self._mark.close()
 
-    def _translate(self, error: DBAPIError) -> None:
-        text = str(error.orig).lower()
+    def _translate(self, error: DBAPIError | sqlite3.Error) -> None:
+        cause, is_lost = (
+            (error.orig, error.connection_invalidated) if isinstance(error, DBAPIError) else (error, False)
+        )
+        text = str(cause).lower()
         if "database is locked" in text:
             raise StorageFull("another program holds the database; nothing was stored") from None
         if any(word in text for word in _FULL):
             raise StorageFull("the disk is full: nothing was stored; make room") from None
-        if any(word in text for word in _BROKEN) or error.connection_invalidated:
+        if any(word in text for word in _BROKEN) or is_lost:
             # After a failed fsync the page cache may lie: only what a new process reads from disk counts.
-            raise StorageFailed(f"the database failed: {error.orig}") from None
+            raise StorageFailed(f"the database failed: {cause}") from None
 
 
 def ledger_file(url: str) -> Path | None:
@@ -162,10 +179,14 @@ def _begin_immediate(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
+def _raw(connection: Connection) -> sqlite3.Connection:
+    raw = connection.connection.dbapi_connection
+    assert isinstance(raw, sqlite3.Connection)
+    return raw
+
+
 def _checkpoint(connection: Connection) -> None:
     try:
-        raw = connection.connection.dbapi_connection
-        if raw is not None:
-            raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        _raw(connection).execute("PRAGMA wal_checkpoint(TRUNCATE)")
     except sqlite3.Error as error:
         LOG.warning("the last checkpoint failed: %s", error)

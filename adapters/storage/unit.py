@@ -14,6 +14,7 @@ from adapters.storage.audit import AuditMixin
 from adapters.storage.discoveries import DiscoveriesMixin
 from adapters.storage.hints import HintsMixin
 from adapters.storage.links import LinksMixin
+from adapters.storage.mark import WATER_FLAGS
 from adapters.storage.posts import PostsMixin
 from adapters.storage.sessions import SessionsMixin
 from adapters.storage.statements import (
@@ -204,6 +205,10 @@ class SqlUnit(
         self._db.execute(delete(FLAG).where(FLAG.c.node == self._node, FLAG.c.name == name))
         if value is not None:
             self._db.execute(insert(FLAG).values(node=self._node, name=name, value=value))
+
+    def forget_water(self) -> None:
+        """Let the ledger be another one from its next start on: no mark that was made of it holds any more."""
+        self._db.execute(delete(FLAG).where(FLAG.c.node == "", FLAG.c.name.in_(WATER_FLAGS)))
 
     def add_event(self, event: Event) -> Outgoing:
         """Give the event the next sequence number of this node and store it in the outbox."""

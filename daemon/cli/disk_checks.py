@@ -18,6 +18,7 @@ _WAL_RESET_FIXED = (3, 51, 3)
 _WAL_RESET_BACKPORTS = ((3, 44, 6), (3, 50, 7))
 _SQLITE = "sqlite:///"
 _RESTORE = "stop tokd; `tokd db check` says more, `tokd restore FILE` puts the latest backup back"
+_BEHIND = "stop tokd; `tokd restore FILE` puts a backup back, `tokd db accept` goes on with what is left"
 
 
 def check_disk(settings: Settings) -> Iterator[Finding]:
@@ -65,6 +66,9 @@ def _database(url: str) -> Iterator[Finding]:
         return
     yield _sqlite_version()
     path = Path(url.removeprefix(_SQLITE))
+    if not path.exists() and path.with_suffix(".mark").exists():
+        yield fail("database", f"{path} is gone, and there was one", _RESTORE)
+        return
     if not path.exists():
         yield ok("database", f"{path} is not there yet; the first start makes it")
         return
@@ -79,6 +83,7 @@ def _database(url: str) -> Iterator[Finding]:
 
 
 def _read(path: Path) -> Finding:
+    from adapters.storage.mark import mark_of, read_mark, read_water, what_is_missing  # noqa: PLC0415
     from adapters.storage.migrate import HEAD  # noqa: PLC0415 - SQLAlchemy costs a third of a second
 
     connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=5)
@@ -92,6 +97,9 @@ def _read(path: Path) -> Finding:
         row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
         found = row[0] if row else "none"
         health = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        missing = (
+            what_is_missing(read_mark(mark_of(path)), read_water(connection)) if health == "ok" else None
+        )
     finally:
         connection.close()
     if health != "ok":
@@ -100,6 +108,8 @@ def _read(path: Path) -> Finding:
             f"{path} is damaged: {health}",
             _RESTORE,
         )
+    if missing is not None:
+        return fail("database", f"{path}: {missing}", _BEHIND)
     if found == HEAD:
         return ok("database", f"{path}, schema {found}, quick_check ok")
     if found < HEAD:
@@ -113,7 +123,9 @@ def _starts(folder: Path) -> Iterator[Finding]:
     from adapters.storage.starts import NAME, read_starts  # noqa: PLC0415 - with SQLAlchemy behind it
 
     found = read_starts(folder / NAME)
-    if found.safe_mode is not None:
+    if found.harm is not None:
+        yield fail("safe mode", found.harm, _RESTORE)
+    elif found.safe_mode is not None:
         yield fail(
             "safe mode", found.safe_mode, "look at the log, then `tokd safe-mode leave`, and start tokd"
         )

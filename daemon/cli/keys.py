@@ -138,7 +138,8 @@ def _reseal(ctx: typer.Context, settings: Settings) -> tuple[int, int]:
 
 
 def _reseal_alone(settings: Settings) -> tuple[int, int]:
-    from adapters.storage.store import SqlStore  # noqa: PLC0415
+    from adapters.storage.starts import require_unharmed  # noqa: PLC0415
+    from adapters.storage.store import SqlStore, ledger_file  # noqa: PLC0415
     from adapters.vault import FernetVault, load_keys  # noqa: PLC0415
     from daemon.handlers.reseal_secrets import reseal_page  # noqa: PLC0415
 
@@ -148,6 +149,7 @@ def _reseal_alone(settings: Settings) -> tuple[int, int]:
     resealed = unreadable = 0
     try:
         vault = FernetVault(load_keys(*_place(settings), create=False)[0])
+        require_unharmed(settings.state_dir, ledger_file(settings.database_url_text))
         store.open()
         after: str | None = None
         is_first = True

@@ -63,7 +63,7 @@ MEANINGS = {
     Code.ALREADY_FINAL: "It is over and stays as it is.",
     Code.ALREADY_POSTED: "The task is being posted, or was.",
     Code.SHUTTING_DOWN: "tokd is stopping; send it again with the same `id`.",
-    Code.SAFE_MODE: "tokd is in safe mode and takes no orders; look at its log, then `tokd safe-mode leave`.",
+    Code.SAFE_MODE: "tokd is in safe mode and takes no orders; the message says why, and what a person is to do.",
     Code.INTERNAL: "A fault of tokd; its log says more.",
 }
 WORDS_MAX = 6  # an enumeration of more words has a place of its own
@@ -178,7 +178,7 @@ def _channel_of(operation: dict[str, Any]) -> str:
 
 def _states(document: dict[str, Any]) -> Iterable[Sequence[str]]:
     for name, channel in document["channels"].items():
-        if name.startswith("state.") or name in {"info", "alert"}:
+        if name.startswith(("state.", "alert")) or name == "info":
             schema = document["components"]["schemas"][name]
             cleared = f"; removed (empty) {_CLEARED_WHEN[name]}" if name in _CLEARED_WHEN else ""
             yield f"`{channel['address']}`", _type(schema, document["components"]["schemas"]) + cleared

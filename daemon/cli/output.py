@@ -23,7 +23,7 @@ HINTS = {
     "not_configured": "`tokd doctor` says what is missing",
     "bad_time": "write +10m, now, or 2026-12-01T18:00:00+01:00; a local time needs --zone Europe/Berlin",
     "busy": "try again in a moment",
-    "safe_mode": "look at the log, then `tokd safe-mode leave`, and start tokd again",
+    "safe_mode": "`tokd doctor` says more",
     "shutting_down": "send it again with the same --id when tokd is back",
     "id_required": 'add "id": "a name of your own"',
     "unknown_command": "`tokd send system/describe` lists all of them",

@@ -1,4 +1,4 @@
-"""`tokd backup`, `tokd restore`, `tokd db check`, `tokd safe-mode leave`: the ledger in good days and bad ones."""
+"""`tokd backup`, `tokd restore`, `tokd db …`, `tokd safe-mode leave`: the ledger in good days and bad ones."""
 
 import contextlib
 import os
@@ -29,6 +29,9 @@ safe_mode = typer.Typer(help="Leave safe mode after a look at what ended tokd.",
 _TERMINATED = 128 + signal.SIGTERM
 _POSTGRES = (
     "the ledger is in PostgreSQL: use pg_dump and pg_restore; pause tokd before, and stop it for a restore"
+)
+_THEN = (
+    "start tokd, look at `tokd post list --state uncertain`, then `tokd resume`: until then nothing is posted"
 )
 
 
@@ -133,9 +136,7 @@ def restore(
         )
     if keys is not None:
         say(keys)
-    say(
-        "start tokd, look at `tokd post list --state uncertain`, then `tokd resume`: until then nothing is posted"
-    )
+    say(_THEN)
 
 
 @db.command("check")
@@ -163,9 +164,37 @@ def check(ctx: typer.Context, as_json: Json = False) -> None:
         looks = [{"name": look.name, "ok": look.is_ok, "text": look.text} for look in found]
         print_json({"ok": is_ok, "checks": looks})
     elif not is_ok:
-        say("      → stop tokd and put the latest backup back: `tokd restore FILE`")
+        way = "stop tokd and put the latest backup back: `tokd restore FILE`"
+        if [look.name for look in found if not look.is_ok] == ["mark"]:
+            way += "; or go on with what is left: `tokd db accept`"
+        say(f"      → {way}")
     if not is_ok:
         raise typer.Exit(FAILED)
+
+
+@db.command("accept")
+def accept(ctx: typer.Context) -> None:
+    """Go on with a ledger that lacks the newest of what tokd knew, as `tokd db check` says; tokd must be stopped.
+
+    For a ledger whose log was cut short, or an older copy of it that was put back by hand, where no better backup is
+    there. It is taken like a backup of then: what may have gone out since comes back as uncertain and is never posted
+    again by itself, orders that came later are forgotten, and posting is paused until you have looked
+    (`tokd post list --state uncertain`) and say `tokd resume`. A damaged ledger cannot be accepted.
+
+    Example: tokd db accept
+    """
+    from adapters.storage.restore import accept_ledger  # noqa: PLC0415
+    from adapters.storage.starts import leave_safe_mode  # noqa: PLC0415
+
+    settings = invocation_of(ctx).loaded().settings
+    ledger, node = _ledger_of(settings), NodeName(settings.daemon.node)
+    with _locked(settings), _failing():
+        taken = accept_ledger(
+            ledger, node, datetime.now(UTC), _version(), has_broker=settings.mqtt.is_enabled
+        )
+        leave_safe_mode(settings.state_dir)
+    say(f"the ledger is taken as that of {taken.taken_at}")
+    say(_THEN)
 
 
 @safe_mode.command("leave")
@@ -174,9 +203,16 @@ def leave(ctx: typer.Context) -> None:
 
     Example: tokd safe-mode leave
     """
-    from adapters.storage.starts import leave_safe_mode  # noqa: PLC0415
+    from adapters.storage.starts import NAME, leave_safe_mode, read_starts  # noqa: PLC0415
 
-    reason = leave_safe_mode(invocation_of(ctx).loaded().settings.state_dir)
+    folder = invocation_of(ctx).loaded().settings.state_dir
+    if (harm := read_starts(folder / NAME).harm) is not None:
+        say(
+            f"{harm}: that cannot be left; `tokd db check` says more, `tokd restore FILE` puts a backup back",
+            error=True,
+        )
+        raise typer.Exit(FAILED)
+    reason = leave_safe_mode(folder)
     if reason is None:
         say("tokd was not in safe mode; the count of unclean starts is back at none")
     else:
@@ -308,11 +344,13 @@ def _quietly_locked(settings: Settings) -> Iterator[None]:
 
 def _write_note(settings: Settings, taken_at: str) -> bool:
     from adapters.storage.migrate import HEAD, revision_of_file  # noqa: PLC0415
+    from adapters.storage.starts import require_unharmed  # noqa: PLC0415
     from adapters.storage.store import SqlStore  # noqa: PLC0415
     from daemon.domain.restored import BACKUP_FLAG  # noqa: PLC0415
 
     if revision_of_file(_ledger_of(settings)) != HEAD:
         return False  # a backup upgrades nothing
+    require_unharmed(settings.state_dir, _ledger_of(settings))
     store = SqlStore(settings.database_url_text, NodeName(settings.daemon.node))
     store.open()
     try:

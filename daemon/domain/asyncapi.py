@@ -33,6 +33,7 @@ _DESCRIPTION = (
     "`reply/{actor}/`. A command with the same id and body is carried out once, however often it is sent. MQTT 3.1.1 "
     "has no properties: there `id`, `reply_to` and `ttl_s` in the payload do the same."
 )
+_ALERTS_OF_ITS_OWN = frozenset({"alert/safe_mode"})  # the others are of an account
 _PARAMETERS = {
     "prefix": ("Where tokd's topics begin (mqtt.prefix).", "tokd"),
     "node": ("The name of this daemon (daemon.node).", "main"),
@@ -269,8 +270,10 @@ def event_schema(kind: EventType) -> str:
 
 def state_schema(path: str) -> str:
     """Return the name of a retained state's schema, message and channel; alerts stand beside the states."""
-    kind = path.partition("/")[0]
-    return kind if kind == "alert" else f"state.{kind}"
+    kind, _, rest = path.partition("/")
+    if kind == "alert":
+        return f"alert.{rest}" if path in _ALERTS_OF_ITS_OWN else kind
+    return f"state.{kind}"
 
 
 def _command(verb: Verb, args: Schema, *, needs_args: bool) -> Schema:

@@ -20,6 +20,8 @@ def handle(report: BrokerJoined, context: Context) -> None:
 def publish_all(context: Context) -> None:
     """Publish the states of all but posts, and then the introduction: whoever reads it finds the states there."""
     context.publish_state("daemon", daemon_view(context))
+    if context.rules.safe_mode is not None:
+        context.publish_safe_mode()
     for account in context.unit.accounts():
         context.publish_account(account)
         if account.login is Login.NEEDS_LOGIN:

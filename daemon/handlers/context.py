@@ -15,6 +15,7 @@ from daemon.domain.ids import AccountName, NodeName, PostId
 from daemon.domain.policy import Policy
 from daemon.domain.post import Post
 from daemon.domain.reports import IntroductionDue
+from daemon.domain.safe_mode import SafeMode
 from daemon.domain.task import NEWS, Task, follow
 from daemon.domain.task_views import post_status
 from daemon.domain.views import account_view, needs_login_alert, post_view
@@ -68,7 +69,7 @@ class Rules:
     introducer: Introducer | None = None  # another system on the broker is told what tokd is
     redact: Callable[[str], str] = str  # takes known secrets out of what leaves the core
     figures: Figures = field(default_factory=Figures)
-    safe_mode: str | None = None  # why nothing may be done: the ledger is read, and every order refused
+    safe_mode: SafeMode | None = None  # why nothing may be done: every order is refused
     set_log_level: Callable[[str, float | None], None] = lambda _level, _for_s: None
 
 
@@ -208,6 +209,11 @@ class Context:
         """Raise or clear the alert of an account that needs a login (mqtt.md section 7.1: empty = solved)."""
         alert = needs_login_alert(account) if account.login is Login.NEEDS_LOGIN else None
         self.publish_state(f"alert/needs_login_{account.name}", alert)
+
+    def publish_safe_mode(self) -> None:
+        """Raise the alert of safe mode, or clear it."""
+        safe = self.rules.safe_mode
+        self.publish_state("alert/safe_mode", safe.as_alert() if safe is not None else None)
 
     def view_account(self, account: Account) -> dict[str, Any]:
         """Return an account as everybody may see it, with the login state of its browser profile."""

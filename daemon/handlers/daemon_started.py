@@ -7,6 +7,7 @@ from itertools import combinations
 from daemon.domain.events import EventType
 from daemon.domain.post import State
 from daemon.domain.reports import DaemonStarted
+from daemon.domain.safe_mode import SafeMode
 from daemon.domain.work import SweepSessions
 from daemon.handlers.context import Context
 from daemon.handlers.health import daemon_view
@@ -23,6 +24,7 @@ def handle(report: DaemonStarted, context: Context) -> None:  # noqa: ARG001 - i
     if context.rules.safe_mode is not None:
         _stay_safe(context.rules.safe_mode, context)
         return
+    context.publish_safe_mode()
     clean = context.unit.flag(STOPPED_FLAG) is not None
     context.unit.set_flag(STOPPED_FLAG, None)
     context.emit(
@@ -52,12 +54,14 @@ def _name_twins(context: Context) -> None:
             )  # fmt: skip
 
 
-def _stay_safe(reason: str, context: Context) -> None:
+def _stay_safe(safe: SafeMode, context: Context) -> None:
     """Tell that nothing is touched. The mark of the last stop stays as it is, for the next true start."""
     rules = context.rules
-    told = {"boot": rules.boot, "version": rules.version, "reason": reason}
-    context.emit(EventType.DAEMON_SAFE_MODE, f"daemon/{rules.node}", told)
+    if not safe.is_blind:  # in blindness no event is told: its number has been another one's
+        told = {"boot": rules.boot, "version": rules.version, "reason": safe.reason}
+        context.emit(EventType.DAEMON_SAFE_MODE, f"daemon/{rules.node}", told)
     context.publish_state("daemon", daemon_view(context))
+    context.publish_safe_mode()
 
 
 def _look_again(state: State, context: Context) -> None:

@@ -8,6 +8,9 @@ from daemon.handlers.daemon_started import STOPPED_FLAG
 
 def handle(report: DaemonStopping, context: Context) -> None:  # noqa: ARG001 - it says nothing more
     """Note the clean stop."""
-    if context.rules.safe_mode is None:
+    safe = context.rules.safe_mode
+    if safe is not None and safe.is_blind:
+        return  # its ledger is gone with it, and no event has a number
+    if safe is None:
         context.unit.set_flag(STOPPED_FLAG, context.now.isoformat())
     context.emit(EventType.DAEMON_STOPPED, f"daemon/{context.rules.node}", {"boot": context.rules.boot})

@@ -23,14 +23,15 @@ def daemon_view(context: Context) -> dict[str, Any]:
     problems = list(degraded)
     if context.is_paused():
         degraded.append("paused")
-    if context.rules.safe_mode is not None:
+    safe = context.rules.safe_mode
+    if safe is not None:
         degraded.insert(0, "safe mode")
     phase = "degraded" if degraded else "ready"
     return {
-        "phase": phase if context.rules.safe_mode is None else "safe_mode",
+        "phase": phase if safe is None else "safe_mode",
         "degraded": degraded,
         "problems": problems,  # without what a person has chosen
-        "safe_mode": context.rules.safe_mode,
+        "safe_mode": f"{safe.reason}; {safe.todo}" if safe is not None else None,
         "paused": context.is_paused(),
         "boot": context.rules.boot,
         "version": context.rules.version,

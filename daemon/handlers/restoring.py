@@ -1,4 +1,4 @@
-"""The first start after `tokd restore`: doubt what may have gone out since the backup, and post nothing."""
+"""The first start after `tokd restore` or `tokd db accept`: doubt what may have gone out since, and post nothing."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -25,7 +25,7 @@ _OPEN = (
 
 
 def take_stock(context: Context) -> None:
-    """Do what a restored ledger needs, once; nothing where the ledger was not restored."""
+    """Do what a restored ledger needs, once; nothing where the ledger did not go back."""
     text = context.unit.flag(RESTORED_FLAG)
     if text is None:
         return
@@ -45,7 +45,7 @@ def take_stock(context: Context) -> None:
             context.start(RefreshAccount(account.name))
     context.unit.set_flag(RESTORED_FLAG, None)
     context.unit.set_flag(BEHIND_FLAG, text)
-    context.unit.set_flag(PAUSED_FLAG, "the ledger was restored from a backup")
+    context.unit.set_flag(PAUSED_FLAG, "the ledger went back to an earlier state")
     told = {
         "reason": "restored",
         "taken_at": restored.taken_at,
@@ -66,7 +66,7 @@ def _doubt(state: State, restored: Restored, context: Context) -> int:
         decision = Decision(
             trigger=Trigger.RESTORE,
             code=RESTORED,
-            detail=f"the ledger was restored from a backup of {restored.taken_at}: nobody can know whether it was posted "
+            detail=f"the ledger went back to what it was at {restored.taken_at}: nobody can know whether it was posted "
             "since. tokd never posts it again by itself; look at the account, then use post/resolve",
             wake_at=next_look(State.UNCERTAIN, 0, context.now, context.now, context.policy)
             if post.publish_id

@@ -1,4 +1,4 @@
-"""Starts that end badly lead to safe mode, a damaged ledger to a refusal; neither ever posts or makes an empty ledger."""
+"""Starts that end badly lead to safe mode, in which nothing is done until a person has looked."""
 
 import json
 import urllib.error
@@ -13,12 +13,11 @@ import pytest
 
 from adapters.storage.starts import NAME, StartLog, leave_safe_mode, read_starts
 from adapters.storage.store import SqlStore
-from daemon.domain.errors import StartRefused
 from daemon.domain.ids import NodeName
 from tests.brokers import free_port
 from tests.daemons import Daemon, make_clip
 from tests.fakes.values import NOW
-from tests.integration.test_backup import damage, tokd
+from tests.integration.test_backup import tokd
 from tests.waiting import wait_until
 
 
@@ -170,42 +169,3 @@ def test_a_note_that_cannot_be_read_says_nothing(ledger: Path) -> None:
 
     assert starts(ledger).begin(NOW) is None
     assert read_starts(ledger.parent / NAME).running is not None
-
-
-@pytest.mark.parametrize("harm", ["gone", "empty", "damaged", "no database"])
-def test_a_ledger_that_is_not_whole_is_refused_and_stays_as_it_is(ledger: Path, harm: str) -> None:
-    starts(ledger).begin(NOW)
-    match harm:
-        case "gone":
-            ledger.unlink()
-        case "empty":
-            ledger.write_bytes(b"")
-        case "damaged":
-            damage(ledger)
-        case _:
-            ledger.write_bytes(b"something else" * 1000)
-    before = ledger.read_bytes() if ledger.exists() else None
-
-    with pytest.raises(StartRefused, match="tokd restore FILE"):
-        starts(ledger).begin(NOW)
-
-    assert (ledger.read_bytes() if ledger.exists() else None) == before
-
-
-def test_the_daemon_refuses_a_damaged_ledger_and_leaves_it_alone(tmp_path: Path) -> None:
-    daemon = Daemon(tmp_path)
-    daemon.start()
-    daemon.kill()
-    ledger = daemon.state_dir / "tokd.db"
-    for end in ("-wal", "-shm"):
-        ledger.with_name(ledger.name + end).unlink(missing_ok=True)
-    ledger.write_bytes(b"something else" * 1000)
-
-    code = daemon.start(wait=False).wait_dead()
-    checked = tokd(daemon, "db", "check")
-
-    assert code == 78
-    assert "tokd restore FILE" in daemon.tail()
-    assert ledger.read_bytes() == b"something else" * 1000
-    assert checked.returncode == 1
-    assert "FAIL" in checked.stdout

@@ -2,6 +2,7 @@
 
 from tests.scorecard import (
     crash,
+    damage,
     disk,
     hostile_page,
     lease,
@@ -108,8 +109,8 @@ A = (
         "C", full=40, run=disk.full_disk,
     ),
     Row(
-        "A7", "a damaged ledger", "refused or right, 0 posts made from a damaged ledger", "N",
-        full=100, run=disk.damaged_ledger,
+        "A7", "a damaged ledger", "safe mode or right, 0 posts made from a damaged ledger", "N",
+        full=100, run=damage.damaged_ledger,
     ),
     _missing(
         "A8", "backup under load, restore, go on", "50 restores, 0 reposts", "N",

@@ -171,6 +171,14 @@ class LoginAlert(TypedDict):
     todo: str
 
 
+class SafeModeAlert(TypedDict):
+    """tokd does nothing but answer: `message` says why, `todo` what a person is to do."""
+
+    alert: Literal["safe_mode"]
+    message: str
+    todo: str
+
+
 class SessionView(TypedDict):
     """A browser session as everybody may see it."""
 
@@ -353,6 +361,7 @@ STATES: dict[str, type] = {
     "daemon": DaemonView,
     "account/{account}": AccountView,
     "alert/needs_login_{account}": LoginAlert,
+    "alert/safe_mode": SafeModeAlert,
     "post/{post}": PostView,
     "profile/{profile}": ProfileView,
     "session/{session}": SessionView,
@@ -361,6 +370,7 @@ STATES: dict[str, type] = {
 CLEARED = {
     "account/{account}": "once it is unlinked",
     "alert/needs_login_{account}": "once it is solved",
+    "alert/safe_mode": "by the next normal start",
     "post/{post}": "some time after its end",
     "session/{session}": "some time after its end",
 }
