@@ -97,6 +97,15 @@ def test_the_journal_can_be_asked_for_warnings_alone(stage: Stage) -> None:
     assert "secrets are sealed with" not in told, "that is no warning"
 
 
+def test_the_journal_finds_how_a_post_has_ended(stage: Stage) -> None:
+    order = stage.order(300_000)
+    assert stage.settled([order]).wrong == {}
+
+    told = stage.machine.journal("tokd.service", f"TOKD_POST={stage.posts[order.command]}")
+
+    assert told.strip().endswith("post.published")
+
+
 def test_usr1_writes_every_threads_stack_and_does_no_harm(stage: Stage) -> None:
     main = stage.main()
 
