@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from tests.crash.campaign import SMALL, TWO_CHUNKS
+from tests.crash.campaign import SMALL
 from tests.crash.ledgers import Ordered
 from tests.crash.stage import wait_or_none
 from tests.scorecard.row import Task
@@ -20,6 +20,7 @@ from tests.waiting import wait_until
 BROWSERS = 3
 STOPPED_WITHIN_S = 20.0
 SLOW_UPLOAD = {"endpoint": "upload", "action": "slow", "seconds": 1.5, "times": None}
+THREE_CHUNKS = 17_000_000
 UNDER_WAY = {"uploading", "initialised"}
 
 
@@ -51,7 +52,7 @@ class Stops:
         stage = self.stage
         stage.open_windows(BROWSERS)
         stage.simulator.faults(SLOW_UPLOAD)
-        order = stage.order(TWO_CHUNKS)
+        order = stage.order(THREE_CHUNKS)
         self.orders.append(order)
         wait_until(lambda: stage.state_of(order) in UNDER_WAY, 30, 0.05, what="an upload under way")
         wait_or_none(lambda: False, chance.uniform(0, 2.5))
@@ -136,6 +137,7 @@ BAD = {
     "the form": "\n[media\nroots = 1\n",
 }
 NAMED = {"a value": "log.level", "a key": "posts.keep_dayz", "the form": "tokd.toml"}
+DUE_IN_S = 6.0
 CALM_S = 3.0  # time for a post that is due to go out where it must not
 
 
@@ -172,14 +174,21 @@ class Loops:
         self.task.tally.wrong.append(f"{kind}: {text}"[:600])
 
     def _due(self) -> Ordered:
-        """Order a post that is due while the daemon does not run as it should."""
-        order = self.stage.order(SMALL, at=(datetime.now(UTC) + timedelta(seconds=2)).isoformat())
+        """Order a post that falls due while the daemon is down; return after its time."""
+        due = datetime.now(UTC) + timedelta(seconds=DUE_IN_S)
+        order = self.stage.order(SMALL, at=due.isoformat())
         self.orders.append(order)
+        self.stage.stop()
+        assert datetime.now(UTC) < due, "the stop took longer than the post had time: too much else runs here"
+        wait_until(lambda: datetime.now(UTC) > due, DUE_IN_S, 0.1)
         return order
 
     def _crash_loop(self) -> None:
         order = self._due()
-        self.stage.stop()
+        # The end comes from another thread: slow as this, no post can be quicker.
+        self.stage.simulator.faults(
+            {"endpoint": "creator_info", "action": "slow", "seconds": 3, "times": None}
+        )
         self._fail("crash loop", ALWAYS)
         ended = self.stage.machine.shown("ActiveState", "Result", "NRestarts")
         # The manager counts the restart that the limit then refuses.
@@ -201,7 +210,6 @@ class Loops:
     def _safe_mode(self) -> None:
         kind, place = "crashes by a post", self.chance.choice(BY_THE_POST)
         order = self._due()
-        self.stage.stop()
         mark = self.stage.starts()
         self.stage.arm(f"{place}:kill")
         self.stage.run("systemctl", "reset-failed", "tokd", check=False)
@@ -228,7 +236,6 @@ class Loops:
     def _bad_config(self) -> None:
         kind, mistake = "bad configuration", self.chance.choice(sorted(BAD))
         order = self._due()
-        self.stage.stop()
         with self.stage.config() as good:
             self.stage.write(CONFIG, good + BAD[mistake])
             self.stage.run("systemctl", "reset-failed", "tokd", check=False)
@@ -254,6 +261,7 @@ class Loops:
 
     def _mend(self, kind: str) -> None:
         """Do what the documents say, and see the post go out once."""
+        self.stage.simulator.clear_faults()
         self.stage.arm(None)
         self.stage.tokd("safe-mode", "leave")
         self.stage.start()

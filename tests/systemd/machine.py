@@ -50,7 +50,11 @@ exec env -i container=tokd-test PATH="$PATH" /lib/systemd/systemd --system --uni
 
 # It dies with us, however we end.
 ENTER = 'echo $$ > "$0/cgroup.procs"; exec unshare --fork --pid --mount --cgroup --uts --ipc --net --kill-child sh "$@"'
-TARGET = "[Unit]\nDescription=The machine is up\nDefaultDependencies=no\nAllowIsolate=yes\n"
+# It wants tokd, which is not there yet: a unit that nothing refers to is forgotten as soon as it has stopped, and with
+# it how it has ended.
+TARGET = (
+    "[Unit]\nDescription=The machine is up\nDefaultDependencies=no\nAllowIsolate=yes\nWants=tokd.service\n"
+)
 
 
 PROGRAMS = {
