@@ -179,6 +179,12 @@ class Deaths:
             wrong.append("the journal does not say what died, and where")
         self.task.tally.wrong += [f"{kind}: {text}" for text in wrong]
 
+    def _late(self) -> str:
+        """Tell how often a figure was missed by less than the patience."""
+        found = sum(seconds > FOUND_WITHIN_S for each in self.found_s.values() for seconds in each)
+        back = sum(seconds > BACK_WITHIN_S for each in self.back_s.values() for seconds in each)
+        return f"{found} found late, {back} ready late"
+
     def _close_books(self) -> None:
         self.stage.arm(None)
         self.stage.start()
@@ -189,6 +195,7 @@ class Deaths:
         tally.orders = len(self.orders)
         books = self.stage.books()
         tally.inits = sum(len(books.inits_of(order)) for order in self.orders)
+        tally.figures["within the patience only"] = self._late()
         for name, seconds in (("found", self.found_s), ("ready again", self.back_s)):
             tally.figures |= {
                 f"{kind}, {name} (s)": f"{statistics.median(found):.1f}, at most {max(found):.1f}"

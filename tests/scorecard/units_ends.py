@@ -45,7 +45,7 @@ class Stops:
                 self.task.tally.wrong.append(f"stop {number + 1}: {error}"[:600])
                 self.stage.simulator.clear_faults()
                 self.stage.start()
-            self.task.say(f"{number + 1} of {self.task.count} stops, the last one in {self.took_s[-1:]} s")
+            self.task.say(f"{number + 1} of {self.task.count} stops")
         self._close_books()
 
     def _one(self, chance: random.Random) -> None:
@@ -100,7 +100,9 @@ class Stops:
             if len(books.inits_of(order)) != 1
         ]
         if self.took_s:
+            late = sum(took > STOPPED_WITHIN_S for took in self.took_s)
             tally.figures |= {
+                f"longer than {STOPPED_WITHIN_S:.0f} s": str(late),
                 "a stop (s)": f"{statistics.median(self.took_s):.1f}, at most {max(self.took_s):.1f}",
                 "stopped while": "; ".join(
                     f"{state} {count}" for state, count in sorted(self.states.items())
