@@ -3,6 +3,7 @@
 import atexit
 import contextlib
 import functools
+import itertools
 import random
 import statistics
 import time
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 
 from tests.crash.campaign import SMALL
 from tests.crash.ledgers import Ordered
+from tests.crash.stage import wait_or_none
 from tests.scorecard.row import CannotRun, Task
 from tests.systemd import newer, probes
 from tests.systemd.machine import NotBooted, why_not
@@ -22,6 +24,7 @@ PATIENCE_S = 10.0
 WATCHDOG_S = 3
 BACK_WITHIN_S = RESTART_S + 3.0
 FOUND_WITHIN_S = WATCHDOG_S + 5.0
+ENDS_WITHIN_S = 60.0
 KILL, STOP, DEADLOCK, DEAD_THREAD = "SIGKILL", "SIGSTOP", "deadlocked loop", "dead MQTT thread"
 FAILPOINTS = {
     KILL: None,
@@ -150,15 +153,19 @@ class Deaths:
 
     def _say_much(self) -> float:
         """Order what leads to events until nobody answers any more; return when the last order was given."""
+        stage, end = self.stage, time.monotonic() + ENDS_WITHIN_S
+        wait_until(stage.is_at_the_broker, ENDS_WITHIN_S, 0.1, what="MQTT")
         at = time.monotonic()
-        for number in range(200):
+        for verb in itertools.cycle(("system/pause", "system/resume")):
             before, at = at, time.monotonic()
-            reply = self.stage.daemon.call_or_none(
-                f"system/{'resume' if number % 2 else 'pause'}", id=f"much-{before}"
-            )
+            reply = stage.daemon.call_or_none(
+                verb
+            )  # without an id, so that it is not sent again to the next daemon
             if reply is None or reply["status"] != "done":
                 return before
-        raise AssertionError("the thread did not end")
+            assert at < end, "the thread did not end"
+            wait_or_none(lambda: False, 0.02)
+        raise AssertionError  # a cycle has no end
 
     def _judge(self, kind: str, at: float, before: Seen, after: Seen) -> None:
         found, back = after.left_at - at, after.ready_at - after.left_at

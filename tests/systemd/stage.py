@@ -250,6 +250,10 @@ class Stage:
     def state_of(self, order: Ordered) -> str:
         return str(self.daemon.post(self.posts[order.command])["state"])
 
+    def is_at_the_broker(self) -> bool:
+        reply = self.daemon.call_or_none("system/health")
+        return reply is not None and bool(reply["result"]["parts"]["mqtt"]["ok"])
+
     def books(self) -> Books:
         return Books(self.simulator.ledger(), self.daemon.ledger())
 
