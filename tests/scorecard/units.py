@@ -171,7 +171,10 @@ class Deaths:
         found, back = after.left_at - at, after.ready_at - after.left_at
         self.found_s.setdefault(kind, []).append(found)
         self.back_s.setdefault(kind, []).append(back)
-        wrong, words = [], self.stage.words_of(before.main)
+        wrong = []
+        if kind in {STOP, DEADLOCK}:  # the journal may be behind where much else runs
+            wait_or_none(lambda: not missing_stacks(self.stage.words_of(before.main)), PATIENCE_S)
+        words = self.stage.words_of(before.main)
         if found > FOUND_WITHIN_S + PATIENCE_S:
             wrong.append(f"found after {found:.1f} s")
         if back > BACK_WITHIN_S + PATIENCE_S:
@@ -184,6 +187,8 @@ class Deaths:
             wrong.append("the journal does not say what hangs")
         if kind == DEAD_THREAD and not ("mqtt died" in words and "failpoints.py" in words):
             wrong.append("the journal does not say what died, and where")
+        if wrong:
+            (self.task.folder / f"journal-of-{before.main}.txt").write_text(words)
         self.task.tally.wrong += [f"{kind}: {text}" for text in wrong]
 
     def _late(self) -> str:
