@@ -18,8 +18,9 @@ FLOWS := tests/flows
 N8N_NODES := n8n-nodes-base-2.41.2
 
 RUN_PACKAGES := mosquitto mosquitto-clients chromium chromium-driver chromium-sandbox fonts-liberation xvfb
-INSTALL_PACKAGES := python3-venv chromium chromium-driver chromium-sandbox fonts-liberation xvfb
-SCORECARD_PACKAGES := strace xfsprogs e2fsprogs mount
+INSTALL_PACKAGES := python3-venv procps chromium chromium-driver chromium-sandbox fonts-liberation xvfb
+SYSTEMD_PACKAGES := systemd iproute2 python3-venv procps
+SCORECARD_PACKAGES := strace xfsprogs e2fsprogs mount $(SYSTEMD_PACKAGES) debootstrap
 TEST_PACKAGES := $(RUN_PACKAGES) ffmpeg postgresql binutils xdotool openbox dbus-daemon
 
 # Installs what is missing, and asks apt only then.
@@ -70,7 +71,7 @@ docs: $(VENV)/dev-ready  ## Write docs/mqtt.md anew
 
 .PHONY: test-systemd
 test-systemd: $(VENV)/dev-ready  ## Install into a copy of this machine, boot a real systemd there and try the units (root)
-	$(call ensure_packages,$(TEST_PACKAGES))
+	$(call ensure_packages,$(TEST_PACKAGES) $(SYSTEMD_PACKAGES))
 	TOKD_SYSTEMD=1 $(BIN)/python -m pytest -q -s tests/systemd/real_systemd.py
 
 .PHONY: test-install

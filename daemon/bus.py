@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from daemon import failpoints
+from daemon import chronicle, failpoints
 from daemon.domain.errors import Code, Rejected, StaleAttempt, StorageFailed, StorageFull
 from daemon.domain.ids import AccountName, NodeName, PostId, TaskId
 from daemon.domain.replies import refused
@@ -304,6 +304,7 @@ class CoreBus:
                 publisher.offer(mine)
         for answer, reply in batch.answers:
             answer(self._intake.redacted(reply))
+        chronicle.note(batch.outgoing)
         if batch.has_commands:
             failpoints.hit("inbox.after_reply")
 

@@ -2,6 +2,7 @@
 
 `NAME:kill@N` ends the process at the N-th passage (default 1), without any clean-up, as a power cut would.
 `NAME:hang@N` lets the thread that passes hang there for ever, as a deadlock would.
+`NAME:die@N` ends the thread that passes, as an error would that nobody foresaw.
 """
 
 import os
@@ -11,6 +12,7 @@ from collections import Counter
 from daemon.domain.errors import StartRefused
 
 EXIT_CODE = 137
+ACTIONS = frozenset({"kill", "hang", "die", ""})
 
 NAMES = (
     "inbox.before_commit", "inbox.after_commit", "inbox.after_reply",
@@ -26,6 +28,11 @@ NAMES = (
     "outbox.before_send", "outbox.after_send", "outbox.before_mark",
 )  # fmt: skip
 
+
+class ThreadEnds(BaseException):
+    """Ends a thread; no Exception, so that whoever forgives mistakes does not forgive it."""
+
+
 _armed: dict[str, tuple[str, int]] = {}
 _passed: Counter[str] = Counter()
 
@@ -38,13 +45,13 @@ def arm(spec: str | None) -> None:
         return
     name, _, rest = spec.partition(":")
     action, _, count = rest.partition("@")
-    if name not in NAMES or action not in {"kill", "hang", ""}:
+    if name not in NAMES or action not in ACTIONS:
         raise StartRefused(f"unknown failpoint {spec!r}; known: {', '.join(NAMES)}")
     _armed[name] = (action, int(count or 1))
 
 
 def hit(name: str) -> None:
-    """Pass a named place; ends the process, or hangs, where it is armed and its turn has come."""
+    """Pass a named place; where it is armed and its turn has come, the process ends, or this thread hangs or ends."""
     if not _armed:
         return
     if name in _armed:
@@ -53,4 +60,6 @@ def hit(name: str) -> None:
         if _passed[name] == turn:
             if action == "hang":
                 threading.Event().wait()
+            if action == "die":
+                raise ThreadEnds(name)
             os._exit(EXIT_CODE)

@@ -98,6 +98,7 @@ class Daemon:
         self.folder = folder
         self.root = root
         self.state_dir = folder / "state"
+        self.socket = self.state_dir / "control.sock"
         self.media = folder / "media"
         self.media.mkdir(parents=True, exist_ok=True)
         self.settings = {
@@ -171,7 +172,7 @@ class Daemon:
         """Send a command through the control socket and return its final reply."""
         from adapters.control.client import ControlClient
 
-        client = ControlClient(self.state_dir / "control.sock")
+        client = ControlClient(self.socket)
         reply = list(client.call(verb, {"args": args or {}, **envelope}, timeout_s=30))[-1]
         self.replies.append(reply)
         return reply

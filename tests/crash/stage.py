@@ -30,6 +30,26 @@ SETTINGS = {
 PATIENCE_S = 45.0
 
 
+class Clips:
+    """Videos, no two of the same length, so that the simulator's ledger tells which is which."""
+
+    def __init__(self, folder: Path, numbers: "itertools.count[int]") -> None:
+        self._folder = folder
+        self._numbers = numbers
+        self._made: dict[int, bytes] = {}
+
+    def make(self, daemon: Daemon, size: int) -> tuple[str, Ordered]:
+        """Write a clip of about `size` bytes, no other one as long; return its name and what to look for."""
+        number = next(self._numbers)
+        if size not in self._made:
+            self._made[size] = make_clip(self._folder / f"clip-{size}.mp4", pad_to=size).read_bytes()
+        padding = os.urandom(number)
+        content = self._made[size] + (8 + number).to_bytes(4, "big") + b"free" + padding
+        name = f"clip-{number}.mp4"
+        (daemon.media / name).write_bytes(content)
+        return name, Ordered(f"order-{number}", len(content), hashlib.sha256(content).hexdigest())
+
+
 class Stage:
     """Made once for a module; every test gets a daemon folder, topics and a client id of its own.
 
@@ -55,7 +75,7 @@ class Stage:
         options = (*kept, "autosave_interval 20") if persistence else ()
         self.broker = Broker(folder / "broker", options=options)
         self.broker.start()
-        self._clips: dict[int, bytes] = {}
+        self._clips = Clips(folder, self._numbers)
         self._template = folder / "template"
         self._link(accounts)
 
@@ -85,15 +105,8 @@ class Stage:
         return Caller(self.broker.port, actor, prefix=f"{daemon.settings['mqtt.prefix']}/v1/main", **options)
 
     def clip(self, daemon: Daemon, size: int) -> tuple[str, Ordered]:
-        """Write a clip of about `size` bytes, no other one as long; return its name and what to look for."""
-        number = next(self._numbers)
-        if size not in self._clips:
-            self._clips[size] = make_clip(self.folder / f"clip-{size}.mp4", pad_to=size).read_bytes()
-        padding = os.urandom(number)
-        content = self._clips[size] + (8 + number).to_bytes(4, "big") + b"free" + padding
-        name = f"clip-{number}.mp4"
-        (daemon.media / name).write_bytes(content)
-        return name, Ordered(f"order-{number}", len(content), hashlib.sha256(content).hexdigest())
+        """Write a clip as `Clips.make` does."""
+        return self._clips.make(daemon, size)
 
     def address(self) -> Ordered:
         """Return an address nobody has ordered yet."""

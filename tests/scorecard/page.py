@@ -17,6 +17,7 @@ PARTS = {
     "E": "systemd", "S": "Security",
 }  # fmt: skip
 MODEL = "model: "  # faults of B12: many and cheap, so they are counted apart
+CASES = {"A11": "changes", "C4": "posts", "E1": "looks", "E2": "processes"}  # what a row's own cases are
 COUNTED_BY_TESTS = {"B3": "commands", "B12": "runs", "D1": "sessions", "S4": "requests"}
 HEAD = """\
 # Reliability scorecard
@@ -145,7 +146,7 @@ def _cells(row: Row, result: Result | None) -> str:
     tally = result.tally
     done = [f"{count} {kind}" for kind, count in sorted(tally.faults.items())]
     if not done and tally.cases:
-        done = [f"{tally.cases} {'tests' if row.tests else 'changes' if row.id == 'A11' else 'posts'}"]
+        done = [f"{tally.cases} {'tests' if row.tests else CASES.get(row.id, 'cases')}"]
     if row.id in COUNTED_BY_TESTS:
         done.insert(0, f"{done_of(row, result):,} {COUNTED_BY_TESTS[row.id]}")
     if _is_short(row, result):

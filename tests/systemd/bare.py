@@ -51,7 +51,7 @@ def bare_machine(suite: str) -> Iterator[Machine]:
         make_tree(suite, base)
         copy_source(origin)
         (folder / "machine").mkdir()
-        machine = Machine(folder / "machine", base, origin)
+        machine = Machine(folder / "machine", base, origin, has_own_network=False)
         yield machine.boot()
     finally:
         if machine is not None:
