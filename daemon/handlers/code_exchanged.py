@@ -8,6 +8,7 @@ from daemon.domain.reports import CodeExchanged
 from daemon.domain.work import GiveBack
 from daemon.handlers.context import Context
 from daemon.handlers.linked import keep_linked, refuse_other_person, refuse_while_unlinking, tell_link_failed
+from daemon.handlers.sealing import under_newest_key
 
 
 def handle(report: CodeExchanged, context: Context) -> None:
@@ -21,14 +22,15 @@ def handle(report: CodeExchanged, context: Context) -> None:
         context.answer(report.request, {"status": "failed", "error": refusal.as_dict()})
         return
     assert link is not None
+    vault = context.rules.vault
     granted = report.scopes or _told_scopes(report) or link.scopes
     account = Account(
         name=report.account,
         platform=link.platform,
         open_id=report.open_id,
         scopes=granted,
-        access_token=report.access_token,
-        refresh_token=report.refresh_token,
+        access_token=under_newest_key(vault, "access_token", report.account, report.access_token),
+        refresh_token=under_newest_key(vault, "refresh_token", report.account, report.refresh_token),
         access_expires_at=report.access_expires_at,
         refresh_expires_at=report.refresh_expires_at,
         login=Login.OK,
