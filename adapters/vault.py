@@ -1,14 +1,12 @@
 """Secrets at rest: Fernet, with purpose and owner bound into what is sealed, and keys that can be rotated."""
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
 import shlex
 import stat
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
@@ -97,48 +95,21 @@ def key_id(key: str) -> str:
 
 def add_key(path: Path) -> str:
     """Put a new key before the others in the file, at once or not at all; return its name. Raises StartRefused."""
+    keys = _keys_in(_require(path), path)
     fresh = Fernet.generate_key().decode("ascii")
-    with _alone_with(path):
-        _replace(path, [fresh, *_keys_in(_require(path), path)])
+    _replace(path, [fresh, *keys])
     return key_id(fresh)
 
 
-def newest_key(path: Path) -> str:
-    """Return the name of the file's first key, under which everything is sealed from now on. Raises StartRefused."""
-    return key_id(_keys_in(_require(path), path)[0])
+def prune_keys(path: Path) -> list[str]:
+    """Keep the newest key of the file only; return the names of the others. Raises StartRefused.
 
-
-def prune_keys(path: Path, newest: str) -> list[str]:
-    """Remove the keys that stand after the one of this name; return their names. Raises StartRefused.
-
-    Take `newest_key` first, then seal everything anew, then call this: a key that has been added meanwhile stays,
-    and so does the one before it. What is sealed with a removed key can never be opened again.
+    Call it when nothing is sealed with them any more: what is can never be opened again.
     """
-    with _alone_with(path):
-        keys = _keys_in(_require(path), path)
-        names = [key_id(key) for key in keys]
-        if newest not in names:
-            raise StartRefused(
-                f"{path} was exchanged meanwhile: no key is removed; run `tokd keys prune` again"
-            )
-        place = names.index(newest) + 1
-        if names[place:]:
-            _replace(path, keys[:place])
-    return names[place:]
-
-
-@contextmanager
-def _alone_with(path: Path) -> Iterator[None]:
-    """Let nobody else change the file meanwhile: of two rotations at once, one's key would be lost."""
-    try:
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError as error:
-        raise StartRefused(f"the key file {path} cannot be written: {_reason(error)}") from error
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(folder)
+    newest, *old = _keys_in(_require(path), path)
+    if old:
+        _replace(path, [newest])
+    return [key_id(key) for key in old]
 
 
 def _require(path: Path) -> str:

@@ -70,13 +70,12 @@ def prune(ctx: typer.Context) -> None:
 
     Example: tokd keys prune
     """
-    from adapters.vault import newest_key, prune_keys  # noqa: PLC0415
+    from adapters.vault import prune_keys  # noqa: PLC0415
 
     settings = _of_a_file(ctx)
-    newest = newest_key(settings.key_file)  # before: what a rotation adds meanwhile has sealed nothing yet
     _, unreadable = _reseal(ctx, settings)
     _require_all_read(unreadable)
-    gone = prune_keys(settings.key_file, newest)
+    gone = prune_keys(settings.key_file)
     _reseal(ctx, settings)  # so that a running tokd forgets them, too
     say(f"removed: {', '.join(gone)}" if gone else "there is one key only: nothing to remove")
 
