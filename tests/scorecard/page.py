@@ -17,7 +17,7 @@ PARTS = {
     "E": "systemd", "S": "Security",
 }  # fmt: skip
 MODEL = "model: "  # faults of B12: many and cheap, so they are counted apart
-COUNTED_BY_TESTS = {"B3": "commands", "B12": "runs", "D1": "sessions", "S4": "requests"}
+COUNTED_BY_TESTS = {"B3": "commands", "B12": "runs", "D1": "sessions", "S3": "inputs", "S4": "requests"}
 HEAD = """\
 # Reliability scorecard
 
