@@ -100,7 +100,7 @@ class FaultProxy:
             thread.join(10)
 
     def set(self, mode: str) -> None:
-        """Break it so, or mend it: connections that were broken end then."""
+        """Break it so, or mend it for new connections: what has lost a byte stays silent until somebody gives it up."""
         self.mode = mode
         if mode == "blackhole":
             for _ in range(4):  # the queue of those who wait is full: the kernel drops every SYN
@@ -156,8 +156,6 @@ class FaultProxy:
             ready.register(client, selectors.EVENT_READ, server)
             ready.register(server, selectors.EVENT_READ, client)
             while not self._over.is_set():
-                if broken and self.mode == "pass":
-                    return  # a connection that lost something is worth nothing to anybody
                 for key, _ in ready.select(0.1):
                     mode = self.mode
                     broken = broken or (mode if mode in {"swallow", "blackhole", "half_open"} else "")
