@@ -16,7 +16,7 @@ N8N_NODES := n8n-nodes-base-2.41.2
 
 RUN_PACKAGES := mosquitto mosquitto-clients chromium chromium-driver chromium-sandbox fonts-liberation xvfb
 INSTALL_PACKAGES := python3-venv chromium chromium-driver chromium-sandbox fonts-liberation xvfb
-SCORECARD_PACKAGES := strace xfsprogs e2fsprogs mount
+SCORECARD_PACKAGES := strace xfsprogs e2fsprogs mount libfaketime iproute2 util-linux
 TEST_PACKAGES := $(RUN_PACKAGES) ffmpeg postgresql binutils xdotool openbox dbus-daemon
 
 # Installs what is missing, and asks apt only then.

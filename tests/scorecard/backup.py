@@ -71,7 +71,7 @@ class Load:
 
     def _run(self) -> None:
         while not self.over.wait(0.02) and self.clips:
-            wait_s = self.chance.choice((0, 0, 1, 3, 8))
+            wait_s = self.chance.choice((0, 0, 1, 3, 6))
             due = datetime.now(UTC) + timedelta(seconds=wait_s)
             if self.chance.random() < 0.5:
                 media, expected = self.clips.pop()

@@ -107,7 +107,10 @@ def orders(media: str) -> Iterator[tuple[str, str]]:
 
 
 def flood(task: Task) -> None:
-    """B11. Memory and queues stay within bounds, each command gets one answer, the other actor hardly notices."""
+    """B11. Memory and queues stay within bounds, each command gets one answer, the other actor hardly notices.
+
+    It wants the machine for itself: what else runs takes from the rate at which answers leave.
+    """
     stage = Stage(task.folder / "stage")
     daemon = stage.daemon(task.folder / "daemon", LIMITS)
     make_clip(daemon.media / "clip.mp4")
