@@ -132,7 +132,9 @@ class Breaks:
             names = ", ".join(f"'{post}'" for post in meanwhile)
             out = self.daemon.rows(f"SELECT id FROM post WHERE id IN ({names}) AND state IN ('published')")
             if out:
-                self.task.tally.wrong.append(f"{way}: {len(out)} posts went out through a network that was broken")
+                self.task.tally.wrong.append(
+                    f"{way}: {len(out)} posts went out through a network that was broken"
+                )
 
     def _await_fresh(self, way: str, post: str, mended: float) -> None:
         try:
