@@ -20,7 +20,7 @@ N8N_NODES := n8n-nodes-base-2.41.2
 RUN_PACKAGES := mosquitto mosquitto-clients chromium chromium-driver chromium-sandbox fonts-liberation xvfb
 INSTALL_PACKAGES := python3-venv procps chromium chromium-driver chromium-sandbox fonts-liberation xvfb
 SYSTEMD_PACKAGES := systemd iproute2 python3-venv procps
-SCORECARD_PACKAGES := strace xfsprogs e2fsprogs mount $(SYSTEMD_PACKAGES) debootstrap
+SCORECARD_PACKAGES := strace xfsprogs e2fsprogs mount libfaketime util-linux $(SYSTEMD_PACKAGES) debootstrap
 TEST_PACKAGES := $(RUN_PACKAGES) ffmpeg postgresql binutils xdotool openbox dbus-daemon
 
 # Installs what is missing, and asks apt only then.

@@ -71,17 +71,20 @@ def stop_on_signals(stopping: threading.Event, reloading: threading.Event | None
         if reloading is not None:
             reloading.set()
 
-    handlers = {signal.SIGTERM: on_signal, signal.SIGINT: on_signal}
+    def on_question(_number: int, _frame: FrameType | None) -> None:
+        # Here and not in faulthandler's own handler: that one reads the frames of threads that go on meanwhile, and
+        # now and then follows one that is gone. This one runs in the main thread, while all the others stand still.
+        faulthandler.dump_traceback(all_threads=True)
+
+    handlers = {signal.SIGTERM: on_signal, signal.SIGINT: on_signal, signal.SIGUSR1: on_question}
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         handlers[signal.SIGHUP] = on_signal if reloading is None or _has_terminal() else on_hangup
     former = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-    faulthandler.register(signal.SIGUSR1, all_threads=True)
     former_fd = signal.set_wakeup_fd(bell.fileno(), warn_on_full_buffer=False)
     try:
         yield bell
     finally:
         signal.set_wakeup_fd(former_fd)
-        faulthandler.unregister(signal.SIGUSR1)
         for number, handler in former.items():
             signal.signal(number, handler)
         bell.close()

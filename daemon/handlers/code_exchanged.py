@@ -16,6 +16,7 @@ from daemon.handlers.linked import (
     refuse_while_unlinking,
     tell_link_failed,
 )  # fmt: skip
+from daemon.handlers.sealing import under_newest_key
 
 
 def handle(report: CodeExchanged, context: Context) -> None:
@@ -35,14 +36,15 @@ def handle(report: CodeExchanged, context: Context) -> None:
 
 def _keep(report: CodeExchanged, link: PendingLink, context: Context) -> tuple[Account, dict[str, Any]]:
     """Store the tokens; return the account and what its person must know of it."""
+    vault = context.rules.vault
     granted = report.scopes or _told_scopes(report) or link.scopes
     account = Account(
         name=report.account,
         platform=link.platform,
         open_id=report.open_id,
         scopes=granted,
-        access_token=report.access_token,
-        refresh_token=report.refresh_token,
+        access_token=under_newest_key(vault, "access_token", report.account, report.access_token),
+        refresh_token=under_newest_key(vault, "refresh_token", report.account, report.refresh_token),
         access_expires_at=report.access_expires_at,
         refresh_expires_at=report.refresh_expires_at,
         login=Login.OK,

@@ -10,6 +10,7 @@ from daemon.domain.reports import InitAnswered
 from daemon.domain.verdicts import next_look
 from daemon.handlers.attempt import attempt_of, lease, post_in_hand
 from daemon.handlers.context import Context
+from daemon.handlers.sealing import under_newest_key
 
 
 def handle(report: InitAnswered, context: Context) -> bool:
@@ -24,10 +25,11 @@ def handle(report: InitAnswered, context: Context) -> bool:
         return False
     attempt = attempt_of(context, post)
     expires_at = context.now + timedelta(seconds=report.upload_url_seconds)
+    sealed = report.upload_url
+    if sealed is not None:
+        sealed = under_newest_key(context.rules.vault, "upload_url", post.id, sealed)
     context.unit.save_attempt(
-        replace(
-            attempt, publish_id=report.publish_id, upload_url=report.upload_url, url_expires_at=expires_at
-        )
+        replace(attempt, publish_id=report.publish_id, upload_url=sealed, url_expires_at=expires_at)
     )
     changed = advance(
         post, Trigger.ANSWERED, context.now, publish_id=report.publish_id, claims=0, **lease(context)

@@ -4,10 +4,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from daemon.domain.commands import ResealSecrets
-from daemon.domain.errors import AdapterFailed, Code, Rejected, StartRefused
+from daemon.domain.errors import Code, Rejected, StartRefused
 from daemon.domain.ids import AccountName, PostId
 from daemon.domain.linking import VERIFIER
 from daemon.handlers.context import Context
+from daemon.handlers.sealing import under_newest_key
 from daemon.ports import Unit, Vault
 
 PAGE = 50
@@ -71,12 +72,11 @@ def _reseal_account(name: AccountName, page: Page, unit: Unit, vault: Vault) -> 
 def _again(purpose: str, owner: str, sealed: str, page: Page, vault: Vault) -> str:
     if not sealed or vault.is_newest(sealed):  # an account that was unlinked has none
         return sealed
-    try:
-        fresh = vault.seal(purpose, owner, vault.open(purpose, owner, sealed))
-    except AdapterFailed:
+    fresh = under_newest_key(vault, purpose, owner, sealed)
+    if fresh == sealed:
         page.unreadable += 1
-        return sealed
-    page.resealed += 1
+    else:
+        page.resealed += 1
     return fresh
 
 

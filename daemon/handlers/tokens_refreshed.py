@@ -11,6 +11,7 @@ from daemon.domain.times import iso
 from daemon.domain.verdicts import HOLD_LOGIN
 from daemon.handlers.context import Context
 from daemon.handlers.release import release_held
+from daemon.handlers.sealing import under_newest_key
 
 
 def handle(report: TokensRefreshed, context: Context) -> Account:
@@ -18,10 +19,11 @@ def handle(report: TokensRefreshed, context: Context) -> Account:
     account = context.unit.account(report.account, lock=True)  # another node may unlink it just now
     if account is None or account.token_version != report.token_version:
         raise StaleAttempt(f"account {report.account} has other tokens by now")
+    vault, name = context.rules.vault, report.account
     changed = replace(
         account,
-        access_token=report.access_token,
-        refresh_token=report.refresh_token,
+        access_token=under_newest_key(vault, "access_token", name, report.access_token),
+        refresh_token=under_newest_key(vault, "refresh_token", name, report.refresh_token),
         access_expires_at=context.now + timedelta(seconds=report.access_seconds),
         refresh_expires_at=context.now + timedelta(seconds=report.refresh_seconds),
         scopes=report.scopes or account.scopes,

@@ -7,22 +7,30 @@ from daemon.domain.errors import AdapterFailed
 
 
 class FakeVault:
-    """Implements ports.Vault. `lose_key` makes every sealed value unreadable."""
+    """Implements ports.Vault. `lose_key` makes every sealed value unreadable, `add_key` leaves all readable."""
 
     def __init__(self) -> None:
-        self._generation = 0
+        self._generation = self._oldest = 0
         self.readings = 0
+        self.rotates_after = ""  # a purpose: just after the next such secret is sealed there is a new key
 
     def lose_key(self) -> None:
+        self._generation += 1
+        self._oldest = self._generation
+
+    def add_key(self) -> None:
         self._generation += 1
 
     def seal(self, purpose: str, owner: str, clear: str) -> str:
         text = json.dumps([self._generation, purpose, owner, clear])
+        if purpose == self.rotates_after:
+            self.rotates_after = ""
+            self.add_key()
         return "sealed:" + base64.b64encode(text.encode()).decode()
 
     def open(self, purpose: str, owner: str, sealed: str) -> str:
         generation, *bound, clear = json.loads(base64.b64decode(sealed.removeprefix("sealed:")))
-        if generation != self._generation or bound != [purpose, owner]:
+        if generation < self._oldest or bound != [purpose, owner]:
             raise AdapterFailed(f"a sealed value ({purpose}) could not be opened")
         return str(clear)
 

@@ -18,7 +18,7 @@ PARTS = {
 }  # fmt: skip
 MODEL = "model: "  # faults of B12: many and cheap, so they are counted apart
 CASES = {"A11": "changes", "C4": "posts", "E1": "looks", "E2": "processes"}  # what a row's own cases are
-COUNTED_BY_TESTS = {"B3": "commands", "B12": "runs", "D1": "sessions", "S4": "requests"}
+COUNTED_BY_TESTS = {"B3": "commands", "B12": "runs", "D1": "sessions", "S3": "inputs", "S4": "requests"}
 HEAD = """\
 # Reliability scorecard
 

@@ -173,6 +173,17 @@ def test_a_code_links_the_account(fresh: Core) -> None:
     assert fresh.event_types("account/ada") == ["account.linked"]
 
 
+def test_tokens_of_a_code_that_were_sealed_before_a_rotation_are_stored_under_the_newest_key(
+    fresh: Core,
+) -> None:
+    fresh.vault.rotates_after = "refresh_token"
+
+    assert finish(fresh, begin(fresh)["state"])["status"] == "done"
+
+    assert fresh.vault.is_newest(fresh.account().access_token)
+    assert fresh.vault.is_newest(fresh.account().refresh_token)
+
+
 def test_a_code_is_exchanged_in_one_call(fresh: Core) -> None:
     finish(fresh, begin(fresh)["state"])
 

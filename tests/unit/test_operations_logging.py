@@ -3,9 +3,11 @@
 import io
 import logging
 import os
+import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -221,6 +223,34 @@ with stop_on_signals(threading.Event()):
 """
 
 
+BUSY = """
+import threading
+from daemon.signals import stop_on_signals
+
+class Thing:
+    def __init__(self, value):
+        self.value = {str(key): [key] for key in range(5)}
+
+    def one(self, depth):
+        return max(map(lambda _: self.one(depth - 1), range(2))) if depth else 1
+
+def work():
+    while not over.is_set():
+        sorted(range(30), key=lambda value: Thing(value).one(3))
+
+over = threading.Event()
+workers = [threading.Thread(target=work) for _ in range(4)]
+with stop_on_signals(over) as bell:
+    for worker in workers:
+        worker.start()
+    print("ready", flush=True)
+    while not over.is_set():
+        bell.wait()
+    for worker in workers:
+        worker.join()
+"""
+
+
 def test_a_signal_prints_every_threads_stack_and_no_value() -> None:
     done = subprocess.run(
         [sys.executable, "-c", STACKS], capture_output=True, text=True, timeout=30, check=False,
@@ -230,3 +260,24 @@ def test_a_signal_prints_every_threads_stack_and_no_value() -> None:
     assert "in sits_here" in done.stderr
     assert "Current thread" in done.stderr
     assert "act.secret-value" not in done.stderr
+
+
+def test_a_busy_process_outlives_the_signal(tmp_path: Path) -> None:
+    with (tmp_path / "stacks").open("wb") as stacks:
+        process = subprocess.Popen(
+            [sys.executable, "-c", BUSY],
+            stdout=subprocess.PIPE,
+            stderr=stacks,
+            cwd=Path(__file__).resolve().parents[2],
+        )
+    with process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        pause = threading.Event()
+        for _ in range(300):
+            process.send_signal(signal.SIGUSR1)
+            pause.wait(0.004)  # its threads must go on meanwhile: that is what this is about
+        process.send_signal(signal.SIGTERM)
+
+    assert process.returncode == 0
+    assert "in work" in (tmp_path / "stacks").read_text()
