@@ -2,9 +2,11 @@
 
 `NAME:kill@N` ends the process at the N-th passage (default 1), without any clean-up, as a power cut would.
 `NAME:hang@N` lets the thread that passes hang there for ever, as a deadlock would.
+`NAME:stop@N` stops the whole process there, as SIGSTOP does, until somebody lets it go on.
 """
 
 import os
+import signal
 import threading
 from collections import Counter
 
@@ -38,13 +40,13 @@ def arm(spec: str | None) -> None:
         return
     name, _, rest = spec.partition(":")
     action, _, count = rest.partition("@")
-    if name not in NAMES or action not in {"kill", "hang", ""}:
+    if name not in NAMES or action not in {"kill", "hang", "stop", ""}:
         raise StartRefused(f"unknown failpoint {spec!r}; known: {', '.join(NAMES)}")
     _armed[name] = (action, int(count or 1))
 
 
 def hit(name: str) -> None:
-    """Pass a named place; ends the process, or hangs, where it is armed and its turn has come."""
+    """Pass a named place; ends or stops the process, or hangs, where it is armed and its turn has come."""
     if not _armed:
         return
     if name in _armed:
@@ -53,4 +55,8 @@ def hit(name: str) -> None:
         if _passed[name] == turn:
             if action == "hang":
                 threading.Event().wait()
+            if action == "stop":
+                # Of this very thread: it would go on for a moment where another one takes the signal.
+                signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
+                return
             os._exit(EXIT_CODE)
