@@ -31,6 +31,11 @@ class Runner:
     minutes: float = 0.0
     again: bool = False
     jobs: int = 1
+    command: tuple[str, ...] = (
+        sys.executable,
+        "-m",
+        "tests.scorecard",
+    )  # which runs a row in its own process
     home: Path = Path("/tmp")  # short: the path of a control socket must have less than 108 bytes
 
     def run(self, rows: Iterable[Row]) -> bool:
@@ -65,7 +70,7 @@ class Runner:
         def one(row: Row) -> bool:
             if _is_late(row, end):
                 return True
-            argv = [sys.executable, "-m", "tests.scorecard", "--row", row.id, "--results", str(self.results)]
+            argv = [*self.command, "--row", row.id, "--results", str(self.results)]
             argv += [f"--seed={self.seed}", f"--count={self.count}"]
             if self.minutes:
                 argv.append(f"--minutes={max(end - time.monotonic(), 1) / 60}")
