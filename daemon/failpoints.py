@@ -3,16 +3,18 @@
 `NAME:kill@N` ends the process at the N-th passage (default 1), without any clean-up, as a power cut would.
 `NAME:hang@N` lets the thread that passes hang there for ever, as a deadlock would.
 `NAME:die@N` ends the thread that passes, as an error would that nobody foresaw.
+`NAME:stop@N` stops the whole process there, as SIGSTOP does, until somebody lets it go on.
 """
 
 import os
+import signal
 import threading
 from collections import Counter
 
 from daemon.domain.errors import StartRefused
 
 EXIT_CODE = 137
-ACTIONS = frozenset({"kill", "hang", "die", ""})
+ACTIONS = frozenset({"kill", "hang", "die", "stop", ""})
 
 NAMES = (
     "inbox.before_commit", "inbox.after_commit", "inbox.after_reply",
@@ -51,7 +53,7 @@ def arm(spec: str | None) -> None:
 
 
 def hit(name: str) -> None:
-    """Pass a named place; where it is armed and its turn has come, the process ends, or this thread hangs or ends."""
+    """Pass a named place; where it is armed and its turn has come, the process or the thread ends, stops or hangs."""
     if not _armed:
         return
     if name in _armed:
@@ -62,4 +64,8 @@ def hit(name: str) -> None:
                 threading.Event().wait()
             if action == "die":
                 raise ThreadEnds(name)
+            if action == "stop":
+                # Of this very thread: it would go on for a moment where another one takes the signal.
+                signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
+                return
             os._exit(EXIT_CODE)

@@ -36,6 +36,7 @@ def migrate(engine: Engine) -> None:
     config = _config()
     with engine.connect() as connection:
         if connection.dialect.name == "postgresql":  # several nodes may start at once
+            connection.execute(text("SET LOCAL lock_timeout = 0"))  # whoever came first may take its time
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
         if current_revision(connection) != HEAD:
             config.attributes["connection"] = connection

@@ -196,7 +196,9 @@ class PostsMixin:
         """Return posts in hand whose lease ended before `now` (None: all that this node has claimed)."""
         if now is None:
             return self._posts(MY_IN_HAND, node=self._node)
-        return self._posts(LEASE_OVER, now=rows.micros(now), node=self._node)
+        # What another node is changing right now is not over; nor must one that was stopped in the middle stop this one.
+        query = _skip_locked(LEASE_OVER) if self._db.dialect.name == "postgresql" else LEASE_OVER
+        return self._posts(query, now=rows.micros(now), node=self._node)
 
     def busy_with(self, account: AccountName) -> list[PostId]:
         """Return the account's posts that are being sent, on whichever node, or that the platform still works on."""

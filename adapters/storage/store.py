@@ -25,6 +25,10 @@ LOG = logging.getLogger("tokd.storage")
 IN_MEMORY = "sqlite://"
 PENDING = ".restore-pending"  # beside the ledger, while a restore is exchanging it
 _FULL = ("database or disk is full", "no space left", "disk full")
+_HELD = ("database is locked", "lock timeout")
+# PostgreSQL keeps the locks of a node that was stopped in the middle of a transaction, or whose machine is gone, for
+# as long as it believes in the connection: then every other node waits. A server or an address that has its own keeps it.
+_PATIENCE_MS = {"idle_in_transaction_session_timeout": 10_000, "lock_timeout": 20_000}
 _BROKEN = ("disk i/o error", "malformed", "not a database", "file is encrypted")
 
 
@@ -136,7 +140,7 @@ class SqlStore:
             (error.orig, error.connection_invalidated) if isinstance(error, DBAPIError) else (error, False)
         )
         text = str(cause).lower()
-        if "database is locked" in text:
+        if any(word in text for word in _HELD):
             raise StorageFull("another program holds the database; nothing was stored") from None
         if any(word in text for word in _FULL):
             raise StorageFull("the disk is full: nothing was stored; make room") from None
@@ -156,7 +160,9 @@ def make_engine(url: str) -> Engine:
     """Return an engine whose transactions are durable: WAL with FULL sync and BEGIN IMMEDIATE on SQLite."""
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
-        return create_engine(parsed, hide_parameters=True, pool_pre_ping=True)
+        engine = create_engine(parsed, hide_parameters=True, pool_pre_ping=True)
+        event.listen(engine, "connect", _limit_patience)
+        return engine
     if parsed.database:
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     engine = create_engine(
@@ -172,6 +178,14 @@ def _set_pragmas(connection: sqlite3.Connection, _record: Any) -> None:
         "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=10000", "trusted_schema=OFF",
     ):  # fmt: skip
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _limit_patience(connection: Any, _record: Any) -> None:
+    query = "SELECT set_config(%s, %s, false) WHERE current_setting(%s) = '0'"
+    with connection.cursor() as cursor:
+        for name, limit in _PATIENCE_MS.items():
+            cursor.execute(query, (name, f"{limit}ms", name))
+    connection.commit()  # a setting goes with the transaction that made it, where that is undone
 
 
 def _begin_immediate(connection: Connection) -> None:

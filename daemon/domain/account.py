@@ -61,7 +61,7 @@ class Account:
     linked_at: datetime
     enabled: bool = True
     token_version: int = 1
-    refresh_node: str | None = None  # who is refreshing right now, on any node, and until when
+    refresh_node: str | None = None  # who is refreshing, or unlinking, right now, on any node, and until when
     refresh_until: datetime | None = None
     creator: Creator | None = None
     detail: str | None = None
@@ -75,3 +75,7 @@ class Account:
     def is_being_unlinked(self) -> bool:
         """Tell whether the platform is being told; the tokens are there until it has been."""
         return self.login is Login.UNLINKED and bool(self.access_token)
+
+    def is_left_at(self, now: datetime) -> bool:
+        """Tell whether it is being unlinked by a node that has not been heard of: any node may go on with it."""
+        return self.is_being_unlinked and (self.refresh_until is None or self.refresh_until <= now)

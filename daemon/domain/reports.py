@@ -297,12 +297,28 @@ class ExchangeFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class UnlinkIntended:
+    """A worker wants to tell the platform that an account's tokens are over: as its turn, or to go on with that one.
+
+    The turn is named by the token version that its beginning has given the account; None asks for a new one.
+    """
+
+    account: AccountName
+    node: NodeName
+    token_version: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class TokensGivenBack:
-    """An account's tokens are over: told to the platform, or tried long enough (`error`)."""
+    """An account's tokens are over: told to the platform, or tried long enough (`error`).
+
+    `command` is 0 where another node's order was taken over; `token_version` names the turn, None where none was had.
+    """
 
     command: int
     account: AccountName
     error: str | None
+    token_version: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

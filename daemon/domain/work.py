@@ -86,7 +86,10 @@ class GiveBack:
 
 @dataclass(frozen=True, slots=True)
 class UnlinkTokens:
-    """Tell the platform that an account's tokens are over, for the stored command `command`."""
+    """Tell the platform that an account's tokens are over, for the stored command `command`.
+
+    0 where the command is that of a node which has not been heard of for too long.
+    """
 
     command: int
     account: AccountName

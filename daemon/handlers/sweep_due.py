@@ -1,4 +1,4 @@
-"""Housekeeping: forget what is old, clear retained states, renew tokens ahead of time."""
+"""Housekeeping: forget what is old, clear retained states, renew tokens ahead of time, end what a dead node left."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -6,7 +6,7 @@ from datetime import timedelta
 from daemon.domain.account import Login
 from daemon.domain.ids import PostId
 from daemon.domain.reports import RetainedSetDue, SweepDue
-from daemon.domain.work import RefreshAccount, SweepMedia, SweepSessions
+from daemon.domain.work import RefreshAccount, SweepMedia, SweepSessions, UnlinkTokens
 from daemon.handlers.context import Context
 from daemon.handlers.health import daemon_view
 from daemon.handlers.hint_received import KEEP
@@ -50,6 +50,8 @@ def handle(report: SweepDue, context: Context) -> None:  # noqa: ARG001 - it say
     for account in context.unit.accounts():
         if account.login is Login.OK and account.access_expires_at <= soon:
             context.start(RefreshAccount(account.name))
+        elif account.is_left_at(now):
+            context.start(UnlinkTokens(0, account.name))
     context.publish_state(
         "daemon", daemon_view(context)
     )  # a sign of life: readers may count on one in a while

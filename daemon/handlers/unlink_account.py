@@ -1,6 +1,7 @@
 """account/unlink: give an account's tokens back."""
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 from daemon.domain.account import Login
@@ -15,7 +16,7 @@ def handle(command: UnlinkAccount, context: Context) -> dict[str, Any] | Accepte
     """Stop using the account at once, then tell TikTok; the tokens are blanked when it has been told, or cannot be.
 
     Raises Rejected: no_such_account; busy while posts of it are being sent or are with TikTok, for their status
-    could not be read any more, and while it is being unlinked already.
+    could not be read any more, and while it is being unlinked already, unless the node that is at it has died.
     """
     known = context.find_account(command.account)
     account = (
@@ -24,7 +25,8 @@ def handle(command: UnlinkAccount, context: Context) -> dict[str, Any] | Accepte
     if account.login is Login.UNLINKED and not account.is_being_unlinked:
         detail = "it was unlinked before"
         return {"account": account.name, "login": account.login.value, "revoked": False, "detail": detail}
-    refuse_while_unlinking(account)
+    if not account.is_left_at(context.now):
+        refuse_while_unlinking(account)
     posts = context.unit.busy_with(account.name)
     if posts:
         raise Rejected(
@@ -37,8 +39,8 @@ def handle(command: UnlinkAccount, context: Context) -> dict[str, Any] | Accepte
         )
     # Another token version: a refresh that is under way must not bring the account back.
     changed = replace(
-        account, login=Login.UNLINKED, token_version=account.token_version + 1, refresh_node=None,
-        refresh_until=None, detail=None,
+        account, login=Login.UNLINKED, token_version=account.token_version + 1, refresh_node=context.rules.node,
+        refresh_until=context.now + timedelta(seconds=context.policy.refresh_lease_s), detail=None,
     )  # fmt: skip
     context.save_account(changed)
     context.unit.drop_link(account.name)

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from daemon import failpoints
 from daemon.domain.account import Account, Tokens
@@ -17,6 +18,7 @@ from daemon.domain.reports import (
     CreatorRead,
     ExchangeFailed,
     TokensGivenBack,
+    UnlinkIntended,
 )
 from daemon.domain.wire import Request
 from daemon.domain.work import (
@@ -32,6 +34,7 @@ from daemon.ports import PlatformUploader
 
 LOG = logging.getLogger("tokd.jobs")
 NO_NEW_TRY_AFTER_S = 30.0
+TURN_S = 1.0  # between two looks at whether another node is through
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,11 +129,29 @@ class AccountJobs:
     # -- tokens given back -------------------------------------------------------------------------------
 
     def _unlink(self, work: UnlinkTokens) -> None:
-        account: Account | None = self.tools.bus.read(lambda unit: unit.account(work.account))
-        error: str | None = "there were no tokens any more"
-        if account is not None and account.is_being_unlinked:
-            error = self._revoke(account)
-        self.tools.ask_surely(TokensGivenBack(work.command, work.account, error))
+        """Take the turn, tell the platform, report. Where another node has it, wait until that one is through."""
+        name = work.account
+        while True:
+            try:
+                account: Account | None = self.tools.ask_surely(UnlinkIntended(name, self.tools.bus.node))
+                if account is None:
+                    report = TokensGivenBack(work.command, name, "there were no tokens any more")
+                else:
+                    error = self._revoke(account)
+                    report = TokensGivenBack(work.command, name, error, account.token_version)
+                self.tools.ask_surely(report)
+            except StaleAttempt:
+                if work.command == 0:
+                    return
+                self.tools.wait(TURN_S)
+            else:
+                return
+
+    def _stay(self, account: Account) -> None:
+        """Renew the turn before each call. Raises StaleAttempt: a late call would end the tokens of a newer link."""
+        mine = UnlinkIntended(account.name, self.tools.bus.node, account.token_version)
+        if self.tools.ask_surely(mine) is None:
+            raise StaleAttempt(f"account {account.name} was unlinked by another node")
 
     def _revoke(self, account: Account) -> str | None:
         """Tell the platform; return why it does not know, None where it does."""
@@ -144,26 +165,33 @@ class AccountJobs:
             return f"TikTok was not told: {error}"
         failpoints.hit("unlink.before_revoke")
         fault: PlatformError | None = None
+        stay = partial(self._stay, account)
         if account.access_expires_at > self.tools.clock.now():
-            fault = self._patiently(lambda: platform.revoke(access))
+            fault = self._patiently(lambda: platform.revoke(access), stay)
             if fault is None or fault.fault in PASSING:
                 failpoints.hit("unlink.after_revoke")
                 return None if fault is None else f"TikTok could not be told ({fault.code}: {fault.message})"
         # A dead access token cannot be given back, but the refresh token gives a new one for just that.
         renewed: list[str] = []
-        fault = self._patiently(lambda: renewed.append(platform.refresh(refresh).access))
+        fault = self._patiently(lambda: renewed.append(platform.refresh(refresh).access), stay)
         if fault is None:
-            fault = self._patiently(lambda: platform.revoke(renewed[-1]))
+            fault = self._patiently(lambda: platform.revoke(renewed[-1]), stay)
         if fault is None:
             return None
         return (
             f"TikTok did not take the tokens back ({fault.code}: {fault.message}); they may have ended before"
         )
 
-    def _patiently(self, call: Callable[[], object]) -> PlatformError | None:
-        """Call until it works or is refused; no new try after 30 seconds. Return the last error. Raises Stopped."""
+    def _patiently(
+        self, call: Callable[[], object], before: Callable[[], None] = lambda: None
+    ) -> PlatformError | None:
+        """Call until it works or is refused; no new try after 30 seconds. Return the last error. Raises Stopped.
+
+        `before` each call; what it raises ends this.
+        """
         begun = self.tools.clock.monotonic()
         for delay in (*self.tools.policy.revoke_delays_s, None):
+            before()
             try:
                 call()
             except PlatformError as error:

@@ -13,7 +13,8 @@ from daemon.domain.account import Login
 from daemon.domain.errors import StaleAttempt
 from daemon.domain.ids import AccountName, NodeName
 from daemon.domain.reports import TokensRefreshed
-from tests.core import Core
+from tests.core import POLICY, Core
+from tests.fakes.platform import Killed
 from tests.postgres import PostgresServer
 from tests.waiting import wait_until
 
@@ -60,6 +61,24 @@ def test_a_refresh_that_comes_late_does_not_undo_the_unlink_of_another_node(
     with pytest.raises(StaleAttempt):
         late.result(20)
     assert core.account().login is Login.UNLINKED
+
+
+def test_an_unlink_of_a_node_that_died_for_good_is_finished_by_the_other_one(
+    database: str, tmp_path: Path
+) -> None:
+    with Core(tmp_path / "left", url=database, node="left") as left:
+        left.platform.script["revoke"].append(Killed())
+        left.submit("account/unlink", {"account": "ada"})
+        wait_until(lambda: left.deaths.found)
+        shared = {"clock": left.clock, "platform": left.platform, "vault": left.vault}
+        with Core(tmp_path / "right", url=database, node="right", link=False, **shared) as right:  # type: ignore[arg-type]
+            assert right.refusal("account/link", {"account": "ada"})["code"] == "busy"
+            right.clock.advance(POLICY.refresh_lease_s + 1)
+
+            right.sweep()
+
+            assert (right.account().login, right.account().access_token) == (Login.UNLINKED, "")
+            assert [event["source"] for event in right.events("account.unlinked")] == ["tokd/right"]
 
 
 def test_an_unlink_gives_back_the_tokens_that_another_node_has_just_renewed(

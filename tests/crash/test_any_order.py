@@ -8,13 +8,14 @@ from collections import Counter
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import hypothesis.strategies as st
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from daemon.domain.errors import Fault, PlatformError
-from daemon.domain.post import State
+from daemon.domain.post import Attempt, Post, State
 from tests.core import Core
 from tests.fakes.platform import After
 from tests.notes import note
@@ -52,6 +53,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.core.link()
         self.numbers = itertools.count(1)
         self.titles: dict[str, str] = {}  # of each post that was promised
+        self.heard = 0  # the number of the newest event that was looked at
         self.pulled: set[str] = set()  # titles whose init publishes
 
     def teardown(self) -> None:
@@ -123,12 +125,13 @@ class AnyOrder(RuleBasedStateMachine):
         self.check()
 
     def check(self, *, is_end: bool = False) -> None:
-        posts = {str(post.id): post for post in self.core.posts()}
+        found_posts, attempts_of, events = self.core.write(self._read)
+        posts = {str(post.id): post for post in found_posts}
         assert set(posts) == set(self.titles), "a promised post is lost, or one was made that nobody ordered"
         inits = Counter(json.loads(r.body)["title"] for name, r in self.core.platform.calls if name == "init")
         for post, title in self.titles.items():
             found = posts[post]
-            attempts = self.core.attempts(post)
+            attempts = attempts_of[post]
             out = [
                 upload for upload in self.core.platform.published()
                 if upload.publish_id in {attempt.publish_id for attempt in attempts}
@@ -142,8 +145,15 @@ class AnyOrder(RuleBasedStateMachine):
                 assert not out, f"{title} was cancelled, and is out"
             if is_end:
                 assert found.state in MAY_STAY, f"{title} is {found.state} for ever"
-        numbers = [int(event["sequence"]) for event in self.core.events()]
-        assert numbers == list(range(1, len(numbers) + 1)), "the events have a hole"
+        numbers = [int(event["sequence"]) for event in events]
+        assert numbers == list(range(self.heard + 1, self.heard + 1 + len(numbers))), "the events have a hole"
+        self.heard += len(numbers)
+
+    def _read(self, unit: Any) -> tuple[list[Post], dict[str, list[Attempt]], list[dict[str, Any]]]:
+        """Read all posts and attempts, and the events that are new, in one turn of the bus: it is taken at each step."""
+        posts, _ = unit.posts(None, None, None, 1000)
+        attempts = {str(post.id): unit.attempts(post.id) for post in posts}
+        return posts, attempts, unit.events_after(self.heard, 10_000)
 
 
 AnyOrder.TestCase.settings = settings(

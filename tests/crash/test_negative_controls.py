@@ -13,6 +13,8 @@ from tests.crash.campaign import Campaign
 from tests.crash.ledgers import Books, Findings, Ordered
 from tests.crash.stage import PATIENCE_S, Stage, insist, told, wait_online
 from tests.daemons import ROOT, Caller
+from tests.postgres import PostgresServer
+from tests.scorecard.lease import Pair
 from tests.waiting import wait_until
 
 INTENT = """\
@@ -25,6 +27,7 @@ ANSWERED = """\
 TAKEN = """\
         ack = Ack(link.number, message.mid, message.qos)
 """
+FENCE = "post is None or post.fence != fence or post.state not in IN_HAND"
 ENDS = """\
             os._exit(EXIT_CODE)
 """
@@ -131,6 +134,23 @@ def test_a_daemon_that_acknowledges_before_it_has_stored_is_caught(
     finally:
         caller.close()
         daemon.kill()
+
+
+def test_a_daemon_without_fencing_is_caught(tmp_path: Path) -> None:
+    """The row of the stopped worker, on nodes that do not ask whose turn it is."""
+    root = a_copy(tmp_path / "source")
+    change(root / "daemon/handlers/attempt.py", FENCE, "post is None or post.state not in IN_HAND")
+    server = PostgresServer()
+    server.start()
+    try:
+        with Pair(tmp_path / "pair", server, root) as pair:
+            found = [pair.round(0, "creator_info")]
+            while not any(one.wrong for one in found):
+                assert len(found) < 10, f"ten stopped workers went on, and nobody saw it: {found}"
+                found.append(pair.round(len(found), "creator_info"))
+    finally:
+        server.stop()
+    assert "the stale node went on" in "".join(text for one in found for text in one.wrong)
 
 
 def said(caller: Caller, word: bytes) -> int:

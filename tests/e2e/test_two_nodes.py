@@ -1,14 +1,20 @@
 """Two daemons on one PostgreSQL: one account, files on each node, every post once."""
 
+import itertools
+import json
+import signal
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.daemons import Daemon, Simulator, make_clip
 from tests.postgres import PostgresServer
+from tests.waiting import wait_until
 
 POSTS = 6
+PREFIX = "https://media.example.com/"
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +40,7 @@ def nodes(tmp_path_factory: pytest.TempPathFactory, simulator: Simulator) -> Ite
             {
                 "daemon.node": name, "daemon.database_url": url, "secrets.key_file": str(keys),
                 "tiktok.rate_init_per_min": "600", "tiktok.rate_creator_per_min": "600",
-                "tiktok.rate_status_per_min": "600",
+                "tiktok.rate_status_per_min": "600", "media.verified_prefixes": json.dumps([PREFIX]),
             },
         ).use_simulator(simulator)  # fmt: skip
         make_clip(daemon.media / "clip.mp4")
@@ -85,3 +91,46 @@ def test_a_killed_node_finishes_its_posts_when_it_is_back(
 
     after = Counter(entry["publish_id"] for entry in simulator.ledger()["publishes"])
     assert sum((after - before).values()) == 1
+
+
+@pytest.fixture
+def stopped(posts: list[str], nodes: list[Daemon], tmp_path: Path, simulator: Simulator) -> Iterator[Daemon]:
+    """A third node that stops when it has claimed its first post and not committed that; PostgreSQL soon gives it up."""
+    own = nodes[0].settings | {"daemon.node": "third", "daemon.state_dir": str(tmp_path / "state")}
+    own["daemon.database_url"] += "&options=-c%20idle_in_transaction_session_timeout%3D500ms"
+    daemon = Daemon(tmp_path, own)
+    daemon.start("claim.before_commit:stop")
+    yield daemon
+    assert daemon.process is not None
+    if daemon.process.poll() is None:
+        daemon.process.send_signal(signal.SIGCONT)
+    daemon.kill()
+
+
+def test_a_node_that_is_stopped_in_a_transaction_keeps_its_post_from_nobody(
+    stopped: Daemon, nodes: list[Daemon], simulator: Simulator
+) -> None:
+    other = nodes[0]
+    later = other.schedule(at="2099-01-01T00:00:00Z")["result"]["post"]
+    address = f"{PREFIX}stopped.mp4"
+    post = stopped.schedule(None, url=address, at="now")["result"]["post"]
+    wait_until(lambda: is_stopped(stopped), what="the node at its stop")
+
+    rings = itertools.count()
+
+    def is_posted() -> bool:
+        moved = {"post": later, "at": "2099-01-01T00:00:00Z"}  # which lets its clock ring
+        assert other.call("post/reschedule", moved, id=f"ring-{next(rings)}")["status"] == "done"
+        return other.post(post)["state"] == "published"
+
+    wait_until(is_posted, 30, every_s=0.2, what="the post out")
+    stopped.process.send_signal(signal.SIGCONT)
+
+    assert stopped.wait_dead() == 70
+    inits = [found["source_info"].get("video_url") for found in simulator.ledger()["inits"]]
+    assert inits.count(address) == 1
+
+
+def is_stopped(daemon: Daemon) -> bool:
+    assert daemon.process is not None
+    return Path(f"/proc/{daemon.process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"

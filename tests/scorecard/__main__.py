@@ -1,6 +1,7 @@
 """`python -m tests.scorecard`: run rows of the reliability scorecard, and write its page."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -16,14 +17,20 @@ when the same is started again (the same commit), and what it did counts.
 
   python -m tests.scorecard --list
   python -m tests.scorecard --row A1 --count 50 --seed 7
-  python -m tests.scorecard --part release --minutes 90
+  python -m tests.scorecard --part release --minutes 90 --jobs 3
   python -m tests.scorecard --write docs/scorecard.md       only writes the page, from the file of results
 """
+LANES = """\
+run so many rows at once, each in a process of its own; rows that measure time or memory come last, by themselves
+(default: %(default)s)"""
 PARTS = {"release": RELEASE, "weekly": WEEKLY, "all": ROWS}
 
 
 def main() -> int:
     """Do what the arguments say. 0: nothing is broken; 1: a row is; 2: wrong usage."""
+    # Thousands of daemons are started: only the first has to compile the program.
+    sys.dont_write_bytecode = False
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     parser = argparse.ArgumentParser(
         "python -m tests.scorecard", description=HELP, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -43,6 +50,7 @@ def main() -> int:
     parser.add_argument(
         "--minutes", type=float, default=0, metavar="M", help="begin no fault after that time"
     )
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help=LANES)
     parser.add_argument(
         "--again", action="store_true", help="run rows again that have a result at this commit"
     )
@@ -63,7 +71,7 @@ def main() -> int:
     good = True
     if rows:
         again = asked.again or bool(asked.row)
-        good = Runner(asked.results, asked.seed, asked.count, asked.minutes, again).run(rows)
+        good = Runner(asked.results, asked.seed, asked.count, asked.minutes, again, asked.jobs).run(rows)
     if asked.write:
         write(asked.write, ROWS, read_results(asked.results))
         print(f"{asked.write} written from {asked.results}")

@@ -10,39 +10,50 @@ from tests.crash.campaign import Campaign, Tally
 from tests.crash.stage import Stage
 from tests.daemons import ROOT
 from tests.scorecard.power import Disk
-from tests.scorecard.row import Task
+from tests.scorecard.row import Task, side_by_side
 
+LANES = 2  # campaigns at once
 ACCOUNTS = tuple(f"creator-{number}" for number in range(1, 6))
 
 
 def random_kills(task: Task) -> None:
     """A1. Posts are under way while the daemon, and now and then the broker, is ended with kill -9."""
+    lanes = LANES if task.count >= 20 * LANES else 1
+    tallies: list[Tally] = []
+    try:
+        side_by_side(task, lanes, lambda number: _kills(task.part(number, lanes), tallies))
+    finally:
+        task.tally.figures["with a post at the platform"] = str(sum(tally.busy_kills for tally in tallies))
+
+
+def _kills(task: Task, tallies: list[Tally]) -> None:
+    """Run one campaign, with platform, broker and daemon of its own."""
     stage = Stage(task.folder / "stage", ACCOUNTS, persistence=True)
     daemon = stage.daemon(task.folder / "daemon")
     caller = stage.caller(daemon, session_s=3600)
-    posts = max(20, task.count * 100 // 60)
-    campaign = Campaign(stage, daemon, caller, task.seed)
+    campaign, kills = Campaign(stage, daemon, caller, task.seed), task.count
+    tallies.append(campaign.tally)
     try:
-        campaign.plan(ACCOUNTS, posts, over_s=max(20.0, task.count * 0.9))
-        brokers = max(1, task.count // 20) if task.count > 1 else 0
-        campaign.hold(task.count, min(brokers, task.count - 1), until=_told(task, campaign))
+        # A post takes a daemon some time, and it has as much as there is between two kills.
+        campaign.plan(ACCOUNTS, max(20, kills * 100 // 60), over_s=max(20.0, kills * 0.9))
+        brokers = max(1, kills // 20) if kills > 1 else 0
+        campaign.hold(kills, min(brokers, kills - 1), until=_told(task, tallies))
         _close_books(task, campaign)
     finally:
-        task.tally.faults.update(
-            {"kill -9": campaign.tally.kills, "broker kill": campaign.tally.broker_kills}
-        )
+        with task.lock:
+            task.tally.faults.update(
+                {"kill -9": campaign.tally.kills, "broker kill": campaign.tally.broker_kills}
+            )
         campaign.rest()
         caller.close()
         daemon.kill()
         stage.close()
 
 
-def _told(task: Task, campaign: Campaign):
+def _told(task: Task, tallies: list[Tally]):
     def look() -> bool:
-        tally = campaign.tally
-        task.say(
-            f"{tally.kills} of {task.count} kills, {tally.busy_kills} of them with a post at the platform"
-        )
+        kills, busy = (sum(getattr(tally, name) for tally in tallies) for name in ("kills", "busy_kills"))
+        task.say(f"{kills} kills, {busy} of them with a post at the platform")
         return task.is_over()
 
     return look
@@ -50,11 +61,10 @@ def _told(task: Task, campaign: Campaign):
 
 def _close_books(task: Task, campaign: Campaign) -> None:
     findings, books = campaign.read()
-    tally: Tally = campaign.tally
-    task.tally.take(findings)
-    task.tally.orders = tally.posts
-    task.tally.inits = sum(len(books.inits_of(order.expected)) for order in campaign.orders)
-    task.tally.figures["with a post at the platform"] = str(tally.busy_kills)
+    with task.lock:
+        task.tally.take(findings)
+        task.tally.orders += campaign.tally.posts
+        task.tally.inits += sum(len(books.inits_of(order.expected)) for order in campaign.orders)
     campaign.check_events(len(findings.uncertain))
 
 
@@ -77,25 +87,37 @@ class PowerCuts(Campaign):
 
 def power_cuts(task: Task) -> None:
     """A4. At any moment the disk is what had been written to it, and no more."""
+    lanes = LANES if task.count >= 20 * LANES else 1
+    tallies: list[Tally] = []
+    took: list[float] = []
+    side_by_side(task, lanes, lambda number: _cuts(task.part(number, lanes), tallies, took))
+    task.tally.figures["with a post at the platform"] = str(sum(tally.busy_kills for tally in tallies))
+    if took:
+        task.tally.figures["seconds a cut"] = f"{statistics.median(took):.2f}"
+    _control(task)
+
+
+def _cuts(task: Task, tallies: list[Tally], took: list[float]) -> None:
+    """Run one campaign, on a disk of its own."""
     with Disk(task.folder / "disk", task.folder / "daemon") as disk:
         stage = Stage(task.folder / "stage", ACCOUNTS)
         daemon = stage.daemon(task.folder / "daemon")
         caller = stage.caller(daemon, session_s=3600)
         campaign = PowerCuts(stage, daemon, caller, task.seed, disk=disk)
+        tallies.append(campaign.tally)
         try:
             campaign.plan(ACCOUNTS, max(20, task.count * 100 // 60), over_s=max(20.0, task.count * 1.2))
             disk.sync()
-            campaign.hold(task.count, 0, until=_told(task, campaign))
+            campaign.hold(task.count, 0, until=_told(task, tallies))
             _close_books(task, campaign)
-            if campaign.took:
-                task.tally.figures["seconds a cut"] = f"{statistics.median(campaign.took):.2f}"
+            took += campaign.took
         finally:
-            task.tally.faults["power cut"] = campaign.tally.kills
+            with task.lock:
+                task.tally.faults["power cut"] += campaign.tally.kills
             campaign.rest()
             caller.close()
             daemon.kill()
             stage.close()
-    _control(task)
 
 
 def _control(task: Task) -> None:

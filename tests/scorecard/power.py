@@ -12,6 +12,7 @@ from typing import Self
 from tests.scorecard.row import CannotRun
 from tests.waiting import wait_until
 
+UNMOUNT_S = 0.5  # for whoever was killed to let go
 _NEEDED = ("mkfs.xfs", "mkfs.ext4", "losetup", "mount", "umount")
 
 
@@ -94,7 +95,7 @@ class Disk:
     def _detach(self) -> None:
         if self._loop:
             try:
-                wait_until(self._is_unmounted, 5, every_s=0.05, what=f"{self._place} unmounted")
+                wait_until(self._is_unmounted, UNMOUNT_S, every_s=0.05, what=f"{self._place} unmounted")
             except AssertionError:
                 # Whoever still holds it open sees the old image, which nobody uses any more.
                 _do("umount", "-l", self._place)

@@ -3,8 +3,10 @@
 import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 HELD, BROKEN, NOT_RUN = "held", "broken", "not run"
@@ -61,7 +63,14 @@ class Task:
     deadline: float  # monotonic
     name: str
     tally: Tally = field(default_factory=Tally)
+    lock: Lock = field(default_factory=Lock)  # for whoever counts from more than one thread
     _told: float = 0.0
+
+    def part(self, number: int, lanes: int) -> "Task":
+        """Return a share of this task, with a folder and a seed of its own; all shares count together."""
+        folder, share = self.folder / str(number), self.count // lanes + (number < self.count % lanes)
+        folder.mkdir()
+        return Task(folder, self.seed + number, share, self.deadline, self.name, self.tally, self.lock)
 
     def is_over(self) -> bool:
         """Tell whether the time is up; what was done until then counts."""
@@ -72,6 +81,16 @@ class Task:
         if time.monotonic() - self._told >= every_s:
             self._told = time.monotonic()
             print(f"  {self.name}: {text}", flush=True)
+
+
+def side_by_side(task: Task, lanes: int, run: Callable[[int], None]) -> None:
+    """Run this so many times at once, each with its number from 0. Raises what the first of them has raised.
+
+    Most of a row's time is waiting for a process to start: two at once take little longer than one.
+    """
+    with ThreadPoolExecutor(lanes, thread_name_prefix=task.name) as pool:
+        for future in [pool.submit(run, number) for number in range(lanes)]:
+            future.result()
 
 
 Run = Callable[[Task], None]
@@ -98,6 +117,8 @@ class Row:
     missing: str = ""
     short: int = 0  # how many where nobody asks for another number; 0 means `full`
     note: str = ""
+    lanes: int = 1  # in so many processes at once its tests are run, each with its share of the count
+    alone: bool = False  # it measures time or memory: no other row beside it
 
     @property
     def part(self) -> str:

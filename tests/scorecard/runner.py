@@ -1,20 +1,23 @@
-"""Runs rows one after the other within a time, and writes a line for each as soon as it is over."""
+"""Runs rows within a time, one after the other or some at once, and writes a line for each as soon as it is over."""
 
 import contextlib
+import fcntl
 import json
 import random
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.daemons import ROOT
-from tests.scorecard.row import BROKEN, HELD, NOT_RUN, CannotRun, Result, Row, Task
+from tests.scorecard.row import BROKEN, HELD, NOT_RUN, CannotRun, Result, Row, Task, side_by_side
 from tests.scorecard.suite import run_tests
 
 
@@ -27,29 +30,60 @@ class Runner:
     count: int = 0
     minutes: float = 0.0
     again: bool = False
+    jobs: int = 1
+    command: tuple[str, ...] = (
+        sys.executable,
+        "-m",
+        "tests.scorecard",
+    )  # which runs a row in its own process
     home: Path = Path("/tmp")  # short: the path of a control socket must have less than 108 bytes
 
     def run(self, rows: Iterable[Row]) -> bool:
         """Run the rows; tell whether none is broken."""
         end = time.monotonic() + self.minutes * 60 if self.minutes else float("inf")
-        done = {} if self.again else {result.row: result for result in self._known()}
+        done = {} if self.again else self._known()
+        for name, verdict in done.items():
+            print(f"{name}: {verdict} already, at this commit", flush=True)
+        left = [row for row in rows if row.id not in done]
+        if self.jobs > 1:
+            beside = [row for row in left if not row.alone]
+            last = [row for row in left if row.alone]
+            return self._start(beside, end, self.jobs) & self._start(last, end, 1)
         good = True
-        for row in rows:
-            if row.id in done and done[row.id].verdict != NOT_RUN:
-                print(f"{row.id}: {done[row.id].verdict} already, at this commit", flush=True)
-                continue
-            if time.monotonic() >= end:
-                print(f"{row.id}: the time is over; run the same again to go on here", flush=True)
+        for row in left:
+            if _is_late(row, end):
                 break
             result = self._run(row, end)
             good &= result.verdict != BROKEN
-            with self.results.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(result.as_dict()) + "\n")
+            self._keep(result)
             print(f"{row.id}: {describe(result)}", flush=True)
         return good
 
-    def _known(self) -> Iterator[Result]:
-        return (result for result in read_results(self.results) if result.commit == commit())
+    def _keep(self, result: Result) -> None:
+        with self.results.open("a", encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # rows run in processes of their own
+            file.write(json.dumps(result.as_dict()) + "\n")
+
+    def _start(self, rows: list[Row], end: float, jobs: int) -> bool:
+        """Run each row in a process of its own, so many at once. They print, and keep their results, by themselves."""
+
+        def one(row: Row) -> bool:
+            if _is_late(row, end):
+                return True
+            argv = [*self.command, "--row", row.id, "--results", str(self.results)]
+            argv += [f"--seed={self.seed}", f"--count={self.count}"]
+            if self.minutes:
+                argv.append(f"--minutes={max(end - time.monotonic(), 1) / 60}")
+            return subprocess.run(argv, check=False, stdin=subprocess.DEVNULL).returncode == 0
+
+        with ThreadPoolExecutor(jobs) as pool:
+            return all(list(pool.map(one, rows)))
+
+    def _known(self) -> dict[str, str]:
+        """Return the newest verdict of each row that was run at this commit."""
+        here = commit()
+        found = {result.row: result.verdict for result in read_results(self.results) if result.commit == here}
+        return {name: verdict for name, verdict in found.items() if verdict != NOT_RUN}
 
     def _run(self, row: Row, end: float) -> Result:
         seed = self.seed or random.SystemRandom().randrange(1, 10**6)
@@ -87,19 +121,32 @@ class Runner:
         return result
 
 
+def _is_late(row: Row, end: float) -> bool:
+    late = time.monotonic() >= end
+    if late:
+        print(f"{row.id}: the time is over; run the same again to go on here", flush=True)
+    return late
+
+
 def _carry_out(row: Row, task: Task) -> None:
     if row.run is not None:
         row.run(task)
     if row.tests:
-        task.tally.cases += run_tests(
-            task, row.tests, row.environ(task.count, task.seed) if row.environ else None
-        )
+        lanes = row.lanes if task.count >= 20 * row.lanes else 1
+        parts = [task.part(number, lanes) for number in range(lanes)] if lanes > 1 else [task]
+        side_by_side(task, lanes, lambda number: _run_tests(row, parts[number]))
     if row.control:
         beside = Task(task.folder, task.seed, task.count, task.deadline, f"{row.id} control")
         passed = run_tests(beside, row.control)
         # What the control did to a broken program is no fault of this one's count.
         task.tally.controls += passed
         task.tally.wrong += [f"negative control: {text}" for text in beside.tally.wrong]
+
+
+def _run_tests(row: Row, task: Task) -> None:
+    passed = run_tests(task, row.tests, row.environ(task.count, task.seed) if row.environ else None)
+    with task.lock:
+        task.tally.cases += passed
 
 
 def read_results(path: Path) -> list[Result]:

@@ -44,13 +44,16 @@ def run_tests(task: Task, tests: "Sequence[str]", environ: dict[str, str] | None
             task.say(f"{done} tests done")
         process.wait()
         alarm.cancel()
-    if notes.exists():
-        for line in notes.read_text().splitlines():
-            task.tally.add(json.loads(line))
-    if not report.exists():
-        task.tally.wrong.append(f"pytest ended with {process.returncode}: see {task.folder / 'pytest.log'}")
-        return 0
-    return _read(report, task)
+    with task.lock:
+        if notes.exists():
+            for line in notes.read_text().splitlines():
+                task.tally.add(json.loads(line))
+        if not report.exists():
+            task.tally.wrong.append(
+                f"pytest ended with {process.returncode}: see {task.folder / 'pytest.log'}"
+            )
+            return 0
+        return _read(report, task)
 
 
 def _read(report: Path, task: Task) -> int:

@@ -147,7 +147,7 @@ A = (
     ),
     Row(
         "A11", "8 writers, 4 readers, checkpoints", "8,000 changes, 0 lost, 0 errors", "C",
-        full=8000, run=store.many_writers,
+        full=8000, run=store.many_writers, alone=True,
     ),
     Row(
         "A12", "rotation of the tokens' key under kills", "every row opens at every moment", "N",
@@ -159,7 +159,7 @@ A = (
 B = (
     Row(
         "B1", "commands from 8 callers while daemon and broker are killed", "220 kills, 0 lost, 0 run twice", "N",
-        full=220, tests=("tests/crash/test_durable_commands.py",), environ=_commands, control=(
+        full=220, tests=("tests/crash/test_durable_commands.py",), environ=_commands, lanes=2, control=(
             f"{_CONTROLS}test_a_daemon_that_acknowledges_before_it_has_stored_is_caught[acknowledged early]",
             f"{_CONTROLS}test_a_daemon_that_acknowledges_before_it_has_stored_is_caught[as it is]",
         ),
@@ -206,7 +206,8 @@ B = (
     ),
     Row(
         "B8", "a worker that is stopped past its lease, and goes on", "50 times, 0 writes and 0 calls by the stale one",
-        "N", full=50, run=lease.stale_worker, note="two nodes on one PostgreSQL; without its negative control",
+        "N", full=50, run=lease.stale_worker, control=(f"{_CONTROLS}test_a_daemon_without_fencing_is_caught",),
+        note="two nodes on one PostgreSQL; stopped until the other one has it, some tenths of a second past a lease of 2 s",
     ),
     Row(
         "B9", "two daemons on one state folder", "the second ends at once, 0 doubled", "C", tests=tuple(
@@ -227,7 +228,7 @@ B = (
     ),
     Row(
         "B12", "orders, kills, clock jumps, faults in any order, against a model", "2,000 runs, 0 violations", "N",
-        full=2000, tests=("tests/crash/test_any_order.py",), environ=_model,
+        full=2000, tests=("tests/crash/test_any_order.py",), environ=_model, lanes=2,
         note="in one process, in virtual time; up to 50 steps a run",
     ),
 )  # fmt: skip
@@ -258,7 +259,7 @@ C = (
     ),
     Row(
         "C4", "500 posts due while both processors are loaded", "p99 at most 2 s late, 0 early", "N",
-        full=500, run=store.punctual,
+        full=500, run=store.punctual, alone=True,
     ),
 )  # fmt: skip
 

@@ -4,16 +4,18 @@ import json
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from daemon.domain.account import Login
-from daemon.domain.errors import Fault, PlatformError
+from daemon.domain.errors import Fault, PlatformError, StaleAttempt
 from daemon.domain.gates import Gates
-from daemon.domain.ids import SELF_ACTOR, AccountName
+from daemon.domain.ids import SELF_ACTOR, AccountName, NodeName
 from daemon.domain.linking import flow_of, hash_of, warnings_about
+from daemon.domain.reports import TokensGivenBack, UnlinkIntended
 from tests.core import POLICY, Core
 from tests.fakes.platform import After, Killed
 from tests.waiting import wait_until
@@ -523,6 +525,84 @@ def test_unlinking_twice_does_it_once(core: Core) -> None:
 
     assert unlink(core)["result"]["detail"] == "it was unlinked before"
     assert sum(method == "revoke" for method, _ in core.platform.calls) == 1
+
+
+def left_by(core: Core, node: str, *, for_s: float) -> None:
+    """Have the account stand as a node has left it that began to unlink it and has so long still to go on."""
+    until = core.clock.now() + timedelta(seconds=for_s)
+
+    def leave(unit: Any) -> None:
+        begun = {"login": Login.UNLINKED, "refresh_node": node, "refresh_until": until, "token_version": 5}
+        unit.save_account(replace(unit.account(AccountName("ada")), **begun))
+
+    core.write(leave)
+
+
+def revoked(core: Core) -> list[Any]:
+    return [argument for method, argument in core.platform.calls if method == "revoke"]
+
+
+def test_an_unlink_of_a_node_that_is_dead_is_finished_by_the_housekeeping_of_another_one(core: Core) -> None:
+    left_by(core, "dead", for_s=0)
+
+    core.sweep()
+
+    assert revoked(core) == ["access-0"]
+    assert (core.account().login, core.account().access_token) == (Login.UNLINKED, "")
+    assert core.events("account.unlinked")[0]["data"]["revoked"] is True
+
+
+def test_an_unlink_of_a_node_that_is_alive_is_left_to_it(core: Core) -> None:
+    left_by(core, "alive", for_s=1)
+
+    core.sweep()
+
+    assert (revoked(core), core.account().is_being_unlinked) == ([], True)
+    assert core.refusal("account/unlink", {"account": "ada"})["code"] == "busy"
+
+
+def test_an_unlink_of_a_node_that_is_dead_can_be_ordered_of_another_one(core: Core) -> None:
+    left_by(core, "dead", for_s=0)
+
+    assert unlink(core)["result"]["revoked"] is True
+    assert revoked(core) == ["access-0"]
+
+
+def test_the_account_of_a_dead_node_can_be_linked_once_it_is_unlinked(core: Core) -> None:
+    left_by(core, "dead", for_s=0)
+    core.sweep()
+
+    assert finish(core, begin(core)["state"])["status"] == "done"
+
+
+def test_a_node_that_comes_back_late_makes_no_call_in_an_unlink_that_another_one_has_taken(
+    core: Core,
+) -> None:
+    other = NodeName("other")
+
+    def go_by() -> None:
+        core.clock.advance(POLICY.refresh_lease_s + 1)
+        assert core.bus.ask(UnlinkIntended(AccountName("ada"), other)) is not None
+        raise LOST
+
+    core.platform.script["revoke"].append(go_by)
+    order = core.submit("account/unlink", {"account": "ada"})
+    wait_until(lambda: core.account().refresh_node == other)
+    turn = core.account().token_version
+    core.bus.ask(TokensGivenBack(0, AccountName("ada"), None, turn))
+
+    assert order.final()["result"]["detail"] == "there were no tokens any more"
+    assert revoked(core) == ["access-0"]
+    assert len(core.events("account.unlinked")) == 1
+
+
+def test_what_a_node_tells_late_of_an_unlink_that_another_one_has_taken_is_refused(core: Core) -> None:
+    left_by(core, "other", for_s=300)
+
+    with pytest.raises(StaleAttempt):
+        core.bus.ask(TokensGivenBack(0, AccountName("ada"), None, 4))
+
+    assert core.account().is_being_unlinked
 
 
 # -- looking after -------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """The scorecard counts what was run and nothing else, and its page says so."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,48 @@ def test_no_row_is_begun_after_the_time(tmp_path: Path) -> None:
 
     assert runner.run([a_row()])
     assert read_results(tmp_path / "results.jsonl") == []
+
+
+BESIDE = """\
+import sys, time
+from pathlib import Path
+folder, row = Path(__file__).parent, sys.argv[sys.argv.index("--row") + 1]
+others = {"one": ["two.begun"], "two": ["one.begun"], "timed": ["one.done", "two.done"]}[row]
+(folder / f"{row}.begun").touch()
+end = time.monotonic() + 10
+while not all((folder / name).exists() for name in others):
+    assert time.monotonic() < end and row != "timed"
+    time.sleep(0.01)
+(folder / f"{row}.done").touch()
+"""
+
+
+def test_rows_run_at_once_and_those_that_measure_time_after_them(tmp_path: Path) -> None:
+    script = tmp_path / "beside.py"
+    script.write_text(BESIDE)
+    rows = [
+        Row(name, "kills", "0 lost", "N", run=inject, alone=name == "timed")
+        for name in ("timed", "one", "two")
+    ]
+    runner = Runner(tmp_path / "results.jsonl", jobs=2, command=(sys.executable, str(script)))
+
+    assert runner.run(rows)
+    assert (tmp_path / "timed.done").exists()
+
+
+def test_a_row_that_is_broken_in_its_own_process_is_no_good_run(tmp_path: Path) -> None:
+    runner = Runner(tmp_path / "results.jsonl", jobs=2, command=(sys.executable, "-c", "raise SystemExit(1)"))
+
+    assert not runner.run([a_row()])
+
+
+def test_the_parts_of_a_task_are_the_whole_of_it(tmp_path: Path) -> None:
+    task = Task(tmp_path, 7, 11, 0.0, "A1")
+    parts = [task.part(number, 3) for number in range(3)]
+
+    assert sorted(part.count for part in parts) == [3, 4, 4]
+    assert [part.seed for part in parts] == [7, 8, 9]
+    assert all(part.tally is task.tally for part in parts)
 
 
 @pytest.fixture(scope="module")
