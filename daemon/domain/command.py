@@ -9,7 +9,8 @@ PostArg = Annotated[str, StringConstraints(pattern=r"^p_[A-Za-z0-9]{1,40}$")]
 TaskArg = Annotated[str, StringConstraints(pattern=r"^t_[A-Za-z0-9]{1,40}$")]
 ProfileArg = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}$")]
 SessionArg = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]
-Hashtag = Annotated[str, StringConstraints(pattern=r"^#?[^\s#@]{1,100}$")]
+# Whoever checks by the published pattern may count other characters as \s than we do: these are named for both.
+Hashtag = Annotated[str, StringConstraints(pattern=r"^#?[^\s\u001c-\u001f\u0085\u180e\ufeff#@]{1,100}$")]
 Address = Annotated[str, StringConstraints(min_length=1, max_length=2048)]
 
 

@@ -224,7 +224,7 @@ B = (
     ),
     Row(
         "B11", "50,000 commands in a minute", "50 MiB more at the most, refusals say when, others' p95 at most 1 s",
-        "N", full=50_000, run=flood.flood,
+        "N", full=50_000, run=flood.flood, alone=True,
     ),
     Row(
         "B12", "orders, kills, clock jumps, faults in any order, against a model", "2,000 runs, 0 violations", "N",
@@ -285,7 +285,7 @@ D = (
     ),
     Row(
         "D5", "20,000 posts on end", "1 MiB more for 1,000 posts, descriptors flat, log in bounds", "N",
-        full=20_000, run=soak.soak,
+        full=20_000, run=soak.soak, alone=True,
     ),
     Row(
         "D6", "a slow, half-open, resetting, silent network", "0 stuck threads, goes on in 60 s, 0 lost", "N",

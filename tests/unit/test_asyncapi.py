@@ -190,6 +190,10 @@ GOOD = {"account": "ada", "media": "clip.mp4", "at": "now"}
         {"id": "a", "args": GOOD, "ttl_s": 0},
         {"id": "a", "args": GOOD, "ttl_s": 60, "expires_at": "2030-01-01T00:00:00+01:00", "reply_to": "x"},
         {"id": "a", "args": GOOD | {"hashtags": ["#one", "two words"]}},
+        *(
+            {"id": "a", "args": GOOD | {"hashtags": [f"two{space}words"]}}
+            for space in "\x1c\x1f\x85\u180e\ufeff\u2028"
+        ),
         {"id": "a", "args": GOOD | {"photo_cover": 35}},
     ],
 )
