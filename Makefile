@@ -109,12 +109,12 @@ crash: $(VENV)/dev-ready  ## Kill the daemon 1,000 times at random moments
 .PHONY: scorecard
 scorecard: $(VENV)/dev-ready  ## Run the reliability scorecard of a release and write docs/scorecard.md
 	$(call ensure_packages,$(TEST_PACKAGES) $(SCORECARD_PACKAGES))
-	$(BIN)/python -m tests.scorecard --part release --minutes 90 --write docs/scorecard.md
+	$(BIN)/python -m tests.scorecard --part release --jobs 3 --minutes 90 --write docs/scorecard.md
 
 .PHONY: scorecard-weekly
 scorecard-weekly: $(VENV)/dev-ready  ## Run the scorecard's other half: time, endurance, security
 	$(call ensure_packages,$(TEST_PACKAGES) $(SCORECARD_PACKAGES))
-	$(BIN)/python -m tests.scorecard --part weekly --minutes 90 --write docs/scorecard.md
+	$(BIN)/python -m tests.scorecard --part weekly --jobs 3 --minutes 90 --write docs/scorecard.md
 
 .PHONY: soak
 soak: $(VENV)/dev-ready  ## Open 300 browser sessions, kill some of them, and count what is left
