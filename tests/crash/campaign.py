@@ -16,7 +16,10 @@ from tests.waiting import wait_until
 
 SMALL = 300_000
 TWO_CHUNKS = 12_000_000
-RESEND_S = 5.0
+RESEND_S = 5.0  # doubled with each try
+# A caller that sends all that is not answered again and again fills a broker that keeps messages faster than a daemon
+# that lives for half a second can take them: after some hundred kills nothing would be under way any more.
+UNANSWERED_MAX = 40
 # Answers take a while in the real world; here, too, so that a kill meets work that is done and not yet answered.
 SLOW = [
     {"endpoint": name, "action": "slow_after", "seconds": seconds, "times": None}
@@ -33,6 +36,11 @@ class Order:
     args: dict[str, Any]
     due: datetime
     sent_at: float = float("-inf")
+    tries: int = 0
+
+    def is_wanted_again(self, now: float) -> bool:
+        """Tell whether it is time to send it (again)."""
+        return now - self.sent_at >= RESEND_S * 2 ** min(self.tries, 5)
 
 
 @dataclass
@@ -88,10 +96,14 @@ class Campaign:
                 self._order_anew(order)
         waiting = [order for order in self.orders if order.expected.command not in finals]
         soon, now = datetime.now(UTC) + timedelta(seconds=30), time.monotonic()
-        for order in waiting:
-            if order.due < soon and now - order.sent_at >= RESEND_S:
-                order.sent_at = now
-                self.caller.send("post/schedule", order.args, id=order.expected.command)
+        sent = sum(order.tries > 0 for order in waiting)
+        for order in sorted(waiting, key=lambda order: order.due):
+            is_new = order.tries == 0
+            if order.due >= soon or not order.is_wanted_again(now) or (is_new and sent >= UNANSWERED_MAX):
+                continue
+            sent += is_new
+            order.sent_at, order.tries = now, order.tries + 1
+            self.caller.send("post/schedule", order.args, id=order.expected.command)
         return len(waiting)
 
     def _order_anew(self, order: Order) -> None:
@@ -99,7 +111,7 @@ class Campaign:
         order.due = datetime.now(UTC) + timedelta(seconds=5)
         order.args = order.args | {"at": order.due.isoformat()}
         order.expected = replace(order.expected, command=f"{order.expected.command}-again")
-        order.sent_at = float("-inf")
+        order.sent_at, order.tries = float("-inf"), 0
 
     def insist(self) -> None:
         """Go on sending what is not answered until all is, or `rest` is called."""
