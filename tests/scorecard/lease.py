@@ -27,6 +27,7 @@ GIVEN_UP_MS = (
 )
 PATIENCE_S = 90.0
 LANES = 2  # pairs of nodes at once
+INSIDE = "idle in transaction"
 FINAL = {"published", "failed", "held", "cancelled", "sent_to_inbox"}
 # What only the node says that drives a post; a status may be read by any.
 DRIVES = {"post.started", "post.initialised", "post.processing", "post.retrying", "post.released"}
@@ -116,6 +117,12 @@ class Pair:
         is_intended = self._has_intent(post, before.fence)
         try:
             self._wait_taken(post, before, stale)
+            if (
+                found.is_inside
+            ):  # the other one may not have needed what it holds: then it is taken from it later
+                wait_until(
+                    lambda: not self._is_inside(stale), PATIENCE_S, 0.02, what="the end of its transaction"
+                )
         except AssertionError:
             found.wrong.append(f"{call}: nobody took the post of the stopped node: {self._stand(post)}")
         finally:
@@ -138,17 +145,24 @@ class Pair:
 
     def _settled(self, stale: str, post: str) -> tuple[Stand, bool]:
         """Wait until PostgreSQL has done what the stopped node had sent; tell whether that left a transaction open."""
-        query = "SELECT state FROM pg_stat_activity WHERE application_name = %s"
 
         def look() -> set[str]:
-            found = {row[0] for row in self._database.execute(query, (stale,))}
+            found = self._connections(stale)
             return set() if "active" in found else found
 
         pause = suppress(AssertionError)
         with pause:
             wait_until(lambda: False, 0.05)  # a signal takes a moment to stop every thread
         states = wait_until(look, PATIENCE_S, 0.01, what="the database at rest")
-        return self._stand(post), "idle in transaction" in states
+        return self._stand(post), INSIDE in states
+
+    def _is_inside(self, name: str) -> bool:
+        return INSIDE in self._connections(name)
+
+    def _connections(self, name: str) -> set[str]:
+        """Return what PostgreSQL says of a node's connections."""
+        query = "SELECT state FROM pg_stat_activity WHERE application_name = %s"
+        return {row[0] for row in self._database.execute(query, (name,))}
 
     def _has_intent(self, post: str, fence: int) -> bool:
         query = "SELECT init_sent_at FROM attempt WHERE post = %s AND fence = %s"
