@@ -27,7 +27,6 @@ GIVEN_UP_MS = (
 )
 PATIENCE_S = 90.0
 LANES = 2  # pairs of nodes at once
-INSIDE = "idle in transaction"
 FINAL = {"published", "failed", "held", "cancelled", "sent_to_inbox"}
 # What only the node says that drives a post; a status may be read by any.
 DRIVES = {"post.started", "post.initialised", "post.processing", "post.retrying", "post.released"}
@@ -110,22 +109,20 @@ class Pair:
         if stale is None:
             return found
         self._signal(stale, signal.SIGSTOP)
-        before, found.is_inside = self._settled(stale, post)
+        before, inside = self._settled(stale, post)
         if before.driver != stale:  # too late: it was through
             self._signal(stale, signal.SIGCONT)
             return found
         is_intended = self._has_intent(post, before.fence)
         try:
             self._wait_taken(post, before, stale)
-            if (
-                found.is_inside
-            ):  # the other one may not have needed what it holds: then it is taken from it later
-                wait_until(
-                    lambda: not self._is_inside(stale), PATIENCE_S, 0.02, what="the end of its transaction"
-                )
+            # The other one may not have needed what it holds: then it is taken from it later.
+            wait_until(lambda: not self._inside(stale), PATIENCE_S, 0.02, what="the end of its transaction")
         except AssertionError:
             found.wrong.append(f"{call}: nobody took the post of the stopped node: {self._stand(post)}")
         finally:
+            # A connection that is still there had its commit under way, and lives on by right.
+            found.is_inside = bool(inside - self._connections(stale).keys())
             self._signal(stale, signal.SIGCONT)
         is_gone = found.is_inside and self._revive(stale, found)
         found.end = self._wait_end(post, is_gone=is_gone)
@@ -143,26 +140,25 @@ class Pair:
         assert row is not None
         return Stand(*row)
 
-    def _settled(self, stale: str, post: str) -> tuple[Stand, bool]:
-        """Wait until PostgreSQL has done what the stopped node had sent; tell whether that left a transaction open."""
+    def _settled(self, stale: str, post: str) -> tuple[Stand, set[int]]:
+        """Wait until PostgreSQL has done what the stopped node had sent; return its connections in a transaction."""
 
-        def look() -> set[str]:
-            found = self._connections(stale)
-            return set() if "active" in found else found
+        def look() -> bool:
+            return "active" not in self._connections(stale).values()
 
         pause = suppress(AssertionError)
         with pause:
             wait_until(lambda: False, 0.05)  # a signal takes a moment to stop every thread
-        states = wait_until(look, PATIENCE_S, 0.01, what="the database at rest")
-        return self._stand(post), INSIDE in states
+        wait_until(look, PATIENCE_S, 0.01, what="the database at rest")
+        return self._stand(post), self._inside(stale)
 
-    def _is_inside(self, name: str) -> bool:
-        return INSIDE in self._connections(name)
+    def _inside(self, name: str) -> set[int]:
+        return {pid for pid, state in self._connections(name).items() if state == "idle in transaction"}
 
-    def _connections(self, name: str) -> set[str]:
+    def _connections(self, name: str) -> dict[int, str]:
         """Return what PostgreSQL says of a node's connections."""
-        query = "SELECT state FROM pg_stat_activity WHERE application_name = %s"
-        return {row[0] for row in self._database.execute(query, (name,))}
+        query = "SELECT pid, state FROM pg_stat_activity WHERE application_name = %s"
+        return dict(self._database.execute(query, (name,)).fetchall())
 
     def _has_intent(self, post: str, fence: int) -> bool:
         query = "SELECT init_sent_at FROM attempt WHERE post = %s AND fence = %s"
