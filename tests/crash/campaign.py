@@ -37,6 +37,7 @@ class Order:
     due: datetime
     sent_at: float = float("-inf")
     tries: int = 0
+    times: int = 1
 
     def is_wanted_again(self, now: float) -> bool:
         """Tell whether it is time to send it (again)."""
@@ -108,9 +109,11 @@ class Campaign:
 
     def _order_anew(self, order: Order) -> None:
         """The order came after its time: order the same for a later one, under a new id, as a person would."""
-        order.due = datetime.now(UTC) + timedelta(seconds=5)
+        order.times += 1
+        order.due = datetime.now(UTC) + timedelta(seconds=5 * order.times)
         order.args = order.args | {"at": order.due.isoformat()}
-        order.expected = replace(order.expected, command=f"{order.expected.command}-again")
+        name = order.expected.command.partition("-again-")[0]  # an id has 64 letters at the most
+        order.expected = replace(order.expected, command=f"{name}-again-{order.times}")
         order.sent_at, order.tries = float("-inf"), 0
 
     def insist(self) -> None:
