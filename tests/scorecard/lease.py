@@ -121,7 +121,7 @@ class Pair:
         except AssertionError:
             found.wrong.append(f"{call}: nobody took the post of the stopped node: {self._stand(post)}")
         finally:
-            # A connection that is still there had its commit under way, and lives on by right.
+            # A connection that is still there was not taken from it.
             found.is_inside = bool(inside - self._connections(stale).keys())
             self._signal(stale, signal.SIGCONT)
         is_gone = found.is_inside and self._revive(stale, found)
@@ -185,7 +185,7 @@ class Pair:
     def _revive(self, stale: str, found: Found) -> bool:
         """Start a node again that ends because its transaction was taken from it, as a service manager would.
 
-        What it had only begun to read it may read once more: then it goes on to work, and has not hung.
+        Some live on and work. Why is not known: about one in fifty rounds; what they wrote late was judged all the same.
         """
         node = self.nodes[stale]
         assert node.process is not None
