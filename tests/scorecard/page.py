@@ -33,12 +33,13 @@ nothing.
 
 def page(rows: Sequence[Row], results: Iterable[Result]) -> str:
     """Return the page: the newest result of each row counts."""
+    results = list(results)
     newest = {result.row: result for result in results}
     ran = [newest[row.id] for row in rows if row.id in newest and newest[row.id].verdict != NOT_RUN]
     parts = [HEAD, _summary(rows, newest, ran), _kinds(ran)]
     for letter, name in PARTS.items():
         parts.append(_part(name, [row for row in rows if row.part == letter], newest))
-    parts.append(_broken(rows, newest))
+    parts += [_broken(rows, newest), _broken_before(rows, results, newest)]
     return "\n".join(part.strip("\n") + "\n" for part in parts if part)
 
 
@@ -177,6 +178,18 @@ def _broken(rows: Sequence[Row], newest: dict[str, Result]) -> str:
                 for text, count in kinds.items()
             ]
     return "\n".join(["## What was found", "", *lines]) + "\n" if lines else ""
+
+
+def _broken_before(rows: Sequence[Row], results: Sequence[Result], newest: dict[str, Result]) -> str:
+    """Name the broken runs that a later one of the same row has taken the place of: they are no less true."""
+    lines = [
+        f"- {row.id}: broken at {result.at}, at commit {result.commit}; now {newest[row.id].verdict}"
+        for row in rows
+        for result in results
+        if result.row == row.id and result.verdict == BROKEN and result is not newest[row.id]
+    ]
+    head = "Their faults are not counted above. What has changed in between may be the row, not the program."
+    return "\n".join(["## Earlier runs that were broken", "", head, "", *lines]) + "\n" if lines else ""
 
 
 def write(path: Path, rows: Sequence[Row], results: Iterable[Result]) -> None:

@@ -187,3 +187,12 @@ def test_a_line_of_results_comes_back_as_it_was(tmp_path: Path) -> None:
     result = run(a_row(lose), tmp_path)
 
     assert Result.of(json.loads(json.dumps(result.as_dict()))) == result
+
+
+def test_the_page_keeps_a_broken_run_that_a_later_one_has_replaced(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    results = [run(a_row(lose), tmp_path / "a"), run(a_row(), tmp_path / "b")]
+
+    assert f"- A1: broken at {results[0].at}" in page([a_row()], results)
+    assert "Earlier runs" not in page([a_row()], results[1:])
