@@ -34,8 +34,8 @@ def _kills(task: Task, tallies: list[Tally]) -> None:
     campaign, kills = Campaign(stage, daemon, caller, task.seed), task.count
     tallies.append(campaign.tally)
     try:
-        # A post takes a daemon some time, and it has as much as there is between two kills.
-        campaign.plan(ACCOUNTS, max(20, kills * 100 // 60), over_s=max(20.0, kills * 0.9))
+        # A kill takes more than a second: were the orders through before, the last ones would meet nothing.
+        campaign.plan(ACCOUNTS, max(20, kills * 5 // 2), over_s=max(20.0, kills * 1.5))
         brokers = max(1, kills // 20) if kills > 1 else 0
         campaign.hold(kills, min(brokers, kills - 1), until=_told(task, tallies))
         _close_books(task, campaign)
