@@ -56,6 +56,7 @@ from daemon.ports import MediaProbe, MediaStore
 from daemon.pulse import BUS_S, HTTP_S, MQTT_S, TIMER_S, WORKERS_S, Pulse
 from daemon.reloading import Reloader
 from daemon.session_parts import session_parts, session_policy
+from daemon.signals import print_stacks_later
 from daemon.start_parts import ShutGate, ledger_store, note_start, say_safe_mode, vault_of
 from daemon.worker import WorkerPool
 
@@ -90,9 +91,7 @@ def run_daemon(
     # Each SQLite call lets go of the interpreter lock: with the usual 5 ms a busy neighbour thread would delay
     # every one of them by that much.
     sys.setswitchinterval(SWITCH_S)
-    faulthandler.enable(
-        all_threads=True
-    )  # the watchdog's SIGABRT then leaves every thread's stack in the journal
+    faulthandler.enable(all_threads=True)  # a crash of the interpreter then leaves every thread's stack
     os.umask(0o077)  # whatever is written from here on is for this user alone
     redactor = Redactor()
     settings = loaded.settings
@@ -102,7 +101,7 @@ def run_daemon(
     for warning in loaded.warnings:
         LOG.warning("%s", warning)
     stopping = threading.Event()
-    pulse = Pulse(Systemd.from_environ(os.environ), SystemClock())
+    pulse = Pulse(Systemd.from_environ(os.environ), SystemClock(), print_stacks_later)
     app = App(stopping, pulse, Reloader(reread, loaded, redactor) if reread is not None else None)
     house = _Composition(settings, loaded.markers, options, app, stopping, redactor, say or _print, pulse)
     try:

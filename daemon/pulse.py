@@ -20,6 +20,8 @@ START_STEP_S = 90.0
 BUS_S, HTTP_S, WORKERS_S = 30.0, 30.0, 30.0
 MQTT_S = 90.0  # looking up the broker's name may take that long
 TIMER_S = 90.0  # it sleeps for up to 30 s
+# So long after the watchdog's signal the stacks are printed all the same: then its handler has not come to run.
+LAST_WORDS_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -33,9 +35,12 @@ class _Loop:
 class Pulse:
     """Owned by the main thread; nothing here waits for another one."""
 
-    def __init__(self, manager: ServiceManager, clock: Clock) -> None:
+    def __init__(
+        self, manager: ServiceManager, clock: Clock, print_stacks_later: Callable[[float], None]
+    ) -> None:
         self._manager = manager
         self._clock = clock
+        self._print_stacks_later = print_stacks_later
         self._loops: dict[str, _Loop] = {}
         self._bus: Bus | None = None
         self._wake: Callable[[], None] = lambda: None
@@ -89,6 +94,8 @@ class Pulse:
             self._next_at = now + every_s
             if not self._note_late(self.late()):
                 self._manager.alive()
+                if self._manager.watchdog_s is not None:
+                    self._print_stacks_later(self._manager.watchdog_s + LAST_WORDS_S)
             self._ask()
         return max(0.0, self._next_at - self._clock.monotonic())
 

@@ -53,6 +53,7 @@ class Bell:
 def stop_on_signals(stopping: threading.Event, reloading: threading.Event | None = None) -> Iterator[Bell]:
     """Set `stopping` on SIGTERM and SIGINT, end at once on the second one; SIGUSR1 prints every thread's stack.
 
+    SIGQUIT, which is what the watchdog of our units sends, prints them, too, and ends the process by that signal.
     SIGHUP sets `reloading`; on a terminal it means that the terminal is gone, and stops; where it is ignored
     (nohup), it stays so. Each of them rings the bell. Restores the former handlers.
     """
@@ -76,7 +77,14 @@ def stop_on_signals(stopping: threading.Event, reloading: threading.Event | None
         # now and then follows one that is gone. This one runs in the main thread, while all the others stand still.
         faulthandler.dump_traceback(all_threads=True)
 
-    handlers = {signal.SIGTERM: on_signal, signal.SIGINT: on_signal, signal.SIGUSR1: on_question}
+    def on_quit(number: int, _frame: FrameType | None) -> None:
+        faulthandler.dump_traceback(all_threads=True)
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+    handlers = {
+        signal.SIGTERM: on_signal, signal.SIGINT: on_signal, signal.SIGUSR1: on_question, signal.SIGQUIT: on_quit,
+    }  # fmt: skip
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         handlers[signal.SIGHUP] = on_signal if reloading is None or _has_terminal() else on_hangup
     former = {number: signal.signal(number, handler) for number, handler in handlers.items()}
@@ -88,6 +96,14 @@ def stop_on_signals(stopping: threading.Event, reloading: threading.Event | None
         for number, handler in former.items():
             signal.signal(number, handler)
         bell.close()
+
+
+def print_stacks_later(within_s: float) -> None:
+    """Print every thread's stack in so many seconds, unless this is called again; a later call takes its place.
+
+    It needs nothing of the interpreter, and is for the hang in which no handler of a signal runs any more.
+    """
+    faulthandler.dump_traceback_later(within_s)
 
 
 def _has_terminal() -> bool:

@@ -1,6 +1,7 @@
 """The log at run time: another level for a while, entries for systemd's journal, every thread's stack on a signal."""
 
 import io
+import itertools
 import logging
 import os
 import signal
@@ -223,6 +224,21 @@ with stop_on_signals(threading.Event()):
 """
 
 
+FROZEN = """
+import ctypes, signal, threading
+from daemon.signals import print_stacks_later, stop_on_signals
+
+def sits_here():
+    threading.Event().wait(60)
+
+threading.Thread(target=sits_here, daemon=True).start()
+with stop_on_signals(threading.Event()):
+    print_stacks_later(0.5)
+    print("ready", flush=True)
+    ctypes.PyDLL(None).pause()  # with the interpreter's lock: no other thread, and no handler, runs any more
+"""
+
+
 BUSY = """
 import threading
 from daemon.signals import stop_on_signals
@@ -260,6 +276,35 @@ def test_a_signal_prints_every_threads_stack_and_no_value() -> None:
     assert "in sits_here" in done.stderr
     assert "Current thread" in done.stderr
     assert "act.secret-value" not in done.stderr
+
+
+def test_the_watchdogs_signal_prints_every_threads_stack_and_ends_the_process() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", STACKS.replace("SIGUSR1", "SIGQUIT")], capture_output=True, text=True, timeout=30,
+        check=False, cwd=Path(__file__).resolve().parents[2],
+    )  # fmt: skip
+
+    assert "in sits_here" in done.stderr
+    assert "Current thread" in done.stderr
+    assert done.returncode == -signal.SIGQUIT
+
+
+def test_an_interpreter_that_hangs_prints_every_threads_stack_in_the_end() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", FROZEN], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        cwd=Path(__file__).resolve().parents[2],
+    )  # fmt: skip
+    with process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        patience = threading.Timer(20, process.kill)
+        patience.start()
+        said = "".join(itertools.takewhile(lambda line: "<module>" not in line, process.stderr))
+        patience.cancel()
+        process.kill()
+
+    assert "in sits_here" in said
 
 
 def test_a_busy_process_outlives_the_signal(tmp_path: Path) -> None:

@@ -56,7 +56,8 @@ class Stage:
         self.manager = Manager(watchdog_s, is_listening=is_listening)
         self.clock = FakeClock()
         self.ages = {"bus": 0.0, "timer": 0.0}
-        self.pulse = Pulse(self.manager, self.clock)
+        self.stacks_in: list[float] = []
+        self.pulse = Pulse(self.manager, self.clock, self.stacks_in.append)
         self.bus = Asked()
         self.woken = 0
         self.pulse.watch("timer", lambda: self.clock.monotonic() - self.ages["timer"], 5.0)
@@ -98,6 +99,22 @@ def test_a_bus_may_be_silent_for_one_period_of_the_watchdog(stage: Stage) -> Non
     stage.turn_after(5)
 
     assert stage.manager.heard == ["alive", "status hanging: bus"]
+
+
+def test_the_stacks_are_to_be_printed_some_seconds_after_the_watchdogs_signal(stage: Stage) -> None:
+    stage.pulse.turn()
+    stage.turn_after(5)
+    stage.ages["timer"] = 6
+    stage.turn_after(5)
+
+    assert stage.stacks_in == [15, 15], "put off at each sign of life, and at nothing else"
+
+
+def test_without_a_watchdog_no_stacks_are_printed() -> None:
+    stage = Stage(None)
+    stage.pulse.turn()
+
+    assert stage.stacks_in == []
 
 
 def test_a_loop_that_turns_again_is_fed_for_again(stage: Stage) -> None:
