@@ -53,6 +53,7 @@ class Tally:
     early_kills: int = 0  # before it was ready
     busy_kills: int = 0  # while a post was at the platform
     broker_kills: int = 0
+    put_aside: int = 0  # after ten ends with them at work, until somebody said to go on
     posts: int = 0
     seconds: float = 0.0
 
@@ -181,7 +182,18 @@ class Campaign:
             within_s, every_s=0.2, what="every order taken",
         )  # fmt: skip
         wait_until(lambda: not self._open(), within_s, every_s=0.2, what="every post at its end")
+        if self._release_put_aside():
+            wait_until(lambda: not self._open(), within_s, every_s=0.2, what="the end of what was put aside")
         self.rest()
+
+    def _release_put_aside(self) -> int:
+        """Do what tokd asks for where it has ended ten times over a post: look at the log (we know), and go on."""
+        found = self.daemon.rows("SELECT id FROM post WHERE state = 'held' AND reason = 'crashes_the_daemon'")
+        for (post,) in found:
+            reply = self.daemon.call("post/publish_now", {"post": post}, id=f"go-on-{post}")
+            assert reply["status"] == "done", reply
+        self.tally.put_aside += len(found)
+        return len(found)
 
     def _is_done(self, order: Order) -> bool:
         reply = self.caller.final(order.expected.command)

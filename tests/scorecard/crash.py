@@ -24,6 +24,8 @@ def random_kills(task: Task) -> None:
         side_by_side(task, lanes, lambda number: _kills(task.part(number, lanes), tallies))
     finally:
         task.tally.figures["with a post at the platform"] = str(sum(tally.busy_kills for tally in tallies))
+        aside = sum(tally.put_aside for tally in tallies)
+        task.tally.figures["put aside after ten ends, and released by hand"] = str(aside)
 
 
 def _kills(task: Task, tallies: list[Tally]) -> None:
