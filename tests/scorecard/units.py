@@ -116,8 +116,7 @@ class Deaths:
     back_s: dict[str, list[float]] = field(default_factory=dict)
 
     def run(self) -> None:
-        plan = [kind for kind in FAILPOINTS for _ in range(max(self.task.count // len(FAILPOINTS), 1))]
-        random.Random(self.task.seed).shuffle(plan)
+        plan = self._plan()
         self.stage.arm(FAILPOINTS[plan[0]])
         self.stage.start()
         for number, kind in enumerate(plan):
@@ -132,6 +131,18 @@ class Deaths:
                 self.stage.start()
             self.task.say(f"{number + 1} of {len(plan)}, the last one: {kind}")
         self._close_books()
+
+    def _plan(self) -> list[str]:
+        """Draw the order of the faults, no two dead threads in turn.
+
+        What the first one has left unsent would end the second one at its start, not when its own turn has come.
+        """
+        chance, each = random.Random(self.task.seed), max(self.task.count // len(FAILPOINTS), 1)
+        plan = [kind for kind in FAILPOINTS if kind != DEAD_THREAD for _ in range(each)]
+        chance.shuffle(plan)
+        for place in sorted(chance.sample(range(len(plan) + 1), each), reverse=True):
+            plan.insert(place, DEAD_THREAD)
+        return plan
 
     def _one(self, kind: str) -> None:
         stage, before = self.stage, self.stage.seen()
