@@ -268,8 +268,14 @@ class Pages(http.server.ThreadingHTTPServer):
         "/login": "<p>One moment.</p><script>setTimeout(() => location.replace('/late'), 200)</script>",
         "/nobody": NO_USER,
         INFO_PATH: '{"message": "success", "data": {"user_id_str": "77", "username": "demo"}}',
+        "/nothing": "<p>Nothing to see yet.</p>",
+        "/second": "<p>Nothing to see yet.</p>",
+        "/leave": STATE,
+        "/captcha": "<p data-e2e='captcha'>Drag the slider.</p>",
         "/plain": "<title>Plain</title><p style='color:red'>Some other page.</p>",
     }
+
+    AGAIN: ClassVar = {"/second": STATE, "/leave": NO_USER}  # from the second time on
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -282,21 +288,23 @@ class _Answer(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
+        body = (self.server.AGAIN if path in self.server.asked else {}).get(path, "") or Pages.PAGES.get(
+            path, ""
+        )
         self.server.asked.append(path)
         if path in {"/late", INFO_PATH}:
             threading.Event().wait(2.2 if path == "/late" else 0.4)
-        body = Pages.PAGES.get(path, "").encode()
         self.send_response(302 if path == "/leaving" else 200 if body else 404)
         if path == "/leaving":
             self.send_header("Location", "/login")
         self.send_header("Content-Type", "application/json" if path == INFO_PATH else "text/html")
         self.send_header("Set-Cookie", "sessionid=not-a-real-one; Max-Age=86400")
-        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Length", str(len(body.encode())))
         self.end_headers()
         if path == "/slow_shell":
             self.wfile.flush()
             threading.Event().wait(1.2)
-        self.wfile.write(body)
+        self.wfile.write(body.encode())
 
     def log_message(self, *args: object) -> None:
         pass

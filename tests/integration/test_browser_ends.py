@@ -14,8 +14,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from adapters.browser.debug_port import DebugPort
 from daemon.domain.errors import Code
-from daemon.domain.login import Login
+from daemon.domain.login import Doubt, Login
 from daemon.domain.session import (
     BrowserEnded,
     Closing,
@@ -27,7 +28,7 @@ from daemon.domain.session import (
     Workplace,
 )  # fmt: skip
 from tests.integration import browser_stage
-from tests.integration.browser_stage import Pages, Recorder, Screen, Stage
+from tests.integration.browser_stage import Pages, Recorder, Screen, Stage, last_verdict
 from tests.profiles import descriptors
 from tests.waiting import wait_until
 
@@ -194,6 +195,35 @@ def test_a_page_that_crashes_is_no_end(bare: Stage) -> None:
 
     assert session.wait_for(LoginSeen, count=2).token == "after"
     assert session.closed().reason is EndReason.CLOSED_BY_COMMAND
+
+
+def test_a_browser_is_asked_on_its_own_line_before_it_is_interrupted(stage: Stage) -> None:
+    session = stage.open(interrupt_timeout_s=0.0)  # an interruption would be followed by the kill at once
+    session.opened()
+
+    ended = session.closed()
+
+    assert (ended.exit_status, ended.is_clean) == (0, True)
+
+
+def test_a_browser_that_cannot_be_asked_is_interrupted_before_it_is_killed(stage: Stage) -> None:
+    session = stage.open(SLOW, close_timeout_s=0.0)
+    pid = session.wait_for(Started).pid
+
+    cut_line(pid, browser_stage.debug_port_of(pid, stage.places[-1]))
+
+    ended = session.ended(8)
+    assert last_verdict(session).reason is Doubt.BROWSER
+    assert (ended.reason, ended.exit_status, ended.is_clean) == (EndReason.UNCERTAIN, 0, True)
+
+
+def cut_line(pid: int, port: int) -> None:
+    """Cut every connection to a browser's debugging port from outside, and let no other come in."""
+    pidfd = os.pidfd_open(pid)
+    try:
+        DebugPort(pid, pidfd, port).shut(own=0)
+    finally:
+        os.close(pidfd)
 
 
 def test_a_browser_that_hangs_is_killed_when_it_is_to_close(bare: Stage) -> None:

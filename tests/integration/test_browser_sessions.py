@@ -231,6 +231,18 @@ def test_a_dialog_while_the_window_is_open_leaves_the_session_alone(shown: Stage
     assert session.closed().reason is EndReason.CLOSED_BY_COMMAND
 
 
+def test_a_check_sees_a_logout_that_has_come_since(stage: Stage, other: Pages) -> None:
+    other.asked.clear()
+    session = stage.open(f"{other.url}/leave", negative_grace_s=0.3)
+    session.opened()
+
+    session.handle.check("again")
+
+    assert session.all(LoginSeen)[0].verdict.login is Login.LOGGED_IN
+    assert session.seen("again").verdict.login is Login.LOGGED_OUT
+    session.closed()
+
+
 def test_a_question_opens_no_tab_in_the_persons_window(shown: Stage) -> None:
     session = shown.open("slow&delay_ms=500&force=in", require_login=False)
     session.opened()
@@ -415,3 +427,22 @@ def test_a_proxy_is_used_and_told_to_nobody(bare: Stage, other: Pages) -> None:
 
     assert "http://127.0.0.1:8099/behind" in other.asked
     assert other.url not in repr(session.news) + repr(bare.make_settings(proxy=other.url))
+
+
+@pytest.mark.parametrize("kind", [SessionKind.PLAIN, SessionKind.LOGIN])
+def test_a_proxy_stands_in_no_command_line_of_an_open_session(
+    stage: Stage, other: Pages, kind: SessionKind
+) -> None:
+    desktop = dict(stage.make_settings().environ) | {"DBUS_SESSION_BUS_ADDRESS": "unix:path=/nowhere"}
+    other.asked.clear()
+    session = stage.open(
+        "http://127.0.0.1:8099/behind", proxy=other.url, browser_args=("--proxy-bypass-list=<-loopback>",), kind=kind,
+        environ=desktop,
+    )  # fmt: skip
+
+    session.opened()
+
+    wait_until(lambda: "http://127.0.0.1:8099/behind" in other.asked)
+    assert browser_stage.mentions(other.url) == []
+    assert "proxy" not in repr(session.all(Started)[0].warnings)
+    session.closed()
