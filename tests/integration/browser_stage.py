@@ -41,6 +41,8 @@ from tests.waiting import wait_until
 
 T = TypeVar("T")
 ROOT = Path(__file__).resolve().parents[2]
+# Of sessions whose test does not choose one: `make test-selenium` runs them all with the other.
+BACKEND = os.environ.get("TOKD_BACKEND", "undetected")
 LOOPBACK_ONLY = (
     "--disable-gpu",
     "--no-proxy-server",
@@ -153,7 +155,7 @@ class Stage:
         if self.screen is not None:
             environ["DISPLAY"] = self.screen.name
         found: dict[str, Any] = {
-            "state_dir": self.root / "state", "browser_args": LOOPBACK_ONLY, "markers": MARKERS,
+            "state_dir": self.root / "state", "backend": BACKEND, "browser_args": LOOPBACK_ONLY, "markers": MARKERS,
             "environ": environ | {"HOME": str(self.home)}, "detection_timeout_s": 5.0,
         }  # fmt: skip
         return BrowserSettings(**(found | self.settings | changes))
@@ -269,6 +271,7 @@ class Pages(http.server.ThreadingHTTPServer):
         "/nobody": NO_USER,
         INFO_PATH: '{"message": "success", "data": {"user_id_str": "77", "username": "demo"}}',
         "/nothing": "<p>Nothing to see yet.</p>",
+        "/busy": "<p>Look.</p><script>addEventListener('load', () => { for (;;); })</script>",
         "/second": "<p>Nothing to see yet.</p>",
         "/leave": STATE,
         "/captcha": "<p data-e2e='captcha'>Drag the slider.</p>",

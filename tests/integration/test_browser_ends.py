@@ -387,6 +387,23 @@ def test_a_connection_made_to_the_debugging_port_while_it_was_open_is_cut(bare: 
     session.closed()
 
 
+def test_everything_of_a_session_that_listens_does_so_on_loopback_alone(stage: Stage) -> None:
+    session = stage.open(SLOW)
+    pid = session.wait_for(Started).pid
+    port = browser_stage.debug_port_of(pid, stage.places[-1])
+    ours = {session.handle.pid, *browser_stage.descendants(session.handle.pid)}
+
+    found = [
+        each
+        for each in psutil.net_connections("inet")
+        if each.pid in ours and each.status == psutil.CONN_LISTEN
+    ]
+
+    assert port in {each.laddr.port for each in found}
+    assert {each.laddr.ip for each in found} <= {"127.0.0.1", "::1"}
+    session.closed()
+
+
 def hears_nothing(sock: socket.socket) -> bool:
     """Tell whether the other end has hung up."""
     with contextlib.suppress(ConnectionError):
