@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import urllib.request
 from collections.abc import Iterator
 from typing import Any, cast
@@ -165,6 +166,15 @@ def test_a_page_that_tells_nothing_is_loaded_again_once_and_within_the_time(
 
     assert (verdict.reason, other.asked.count("/nothing")) == (Doubt.NO_EVIDENCE, 2)
     assert 1900 < verdict.ms < 2600
+
+
+def test_a_page_that_hangs_costs_no_more_than_the_time_and_the_evidence_tells_all_of_it(
+    line: BrowserLine, stage: Stage, other: Pages
+) -> None:
+    verdict = read(line, stage, f"{other.url}/busy", detection_timeout_s=2.0)
+
+    assert (verdict.reason, verdict.ms < 4000) == (Doubt.SLOW, True)
+    assert re.match(r"page not complete after [23]\.\d s", verdict.evidence[0])
 
 
 def test_a_challenge_is_left_as_it_is(line: BrowserLine, stage: Stage, other: Pages) -> None:
