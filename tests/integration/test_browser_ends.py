@@ -197,8 +197,8 @@ def test_a_page_that_crashes_is_no_end(bare: Stage) -> None:
     assert session.closed().reason is EndReason.CLOSED_BY_COMMAND
 
 
-def test_a_browser_is_asked_on_its_own_line_before_it_is_interrupted(stage: Stage) -> None:
-    session = stage.open(interrupt_timeout_s=0.0)  # an interruption would be followed by the kill at once
+def test_a_browser_is_asked_on_its_own_line_before_it_is_interrupted(bare: Stage) -> None:
+    session = bare.open(interrupt_timeout_s=0.0)  # an interruption would be followed by the kill at once
     session.opened()
 
     ended = session.closed()
@@ -206,11 +206,11 @@ def test_a_browser_is_asked_on_its_own_line_before_it_is_interrupted(stage: Stag
     assert (ended.exit_status, ended.is_clean) == (0, True)
 
 
-def test_a_browser_that_cannot_be_asked_is_interrupted_before_it_is_killed(stage: Stage) -> None:
-    session = stage.open(SLOW, close_timeout_s=0.0)
+def test_a_browser_that_cannot_be_asked_is_interrupted_before_it_is_killed(bare: Stage) -> None:
+    session = bare.open(SLOW, close_timeout_s=0.0)
     pid = session.wait_for(Started).pid
 
-    cut_line(pid, browser_stage.debug_port_of(pid, stage.places[-1]))
+    cut_line(pid, browser_stage.debug_port_of(pid, bare.places[-1]))
 
     ended = session.ended(8)
     assert last_verdict(session).reason is Doubt.BROWSER
