@@ -52,6 +52,12 @@ test: $(VENV)/dev-ready node-ready  ## Run the whole suite
 	$(call ensure_packages,$(TEST_PACKAGES))
 	$(BIN)/python -m pytest -q -n logical --maxprocesses 5 --dist loadfile
 
+.PHONY: test-selenium
+test-selenium: $(VENV)/dev-ready  ## Run the tests of browser sessions with Selenium alone, the other backend
+	$(call ensure_packages,$(TEST_PACKAGES))
+	TOKD_BACKEND=selenium $(BIN)/python -m pytest -q -n logical --maxprocesses 5 --dist loadfile \
+		tests/e2e/test_session_*.py tests/integration/test_browser_*.py
+
 .PHONY: test-ha
 test-ha: $(VENV)/dev-ready $(HA_VENV)/ready  ## Show tokd to a real Home Assistant, which is installed beside it (600 MB)
 	$(call ensure_packages,$(TEST_PACKAGES))

@@ -67,7 +67,10 @@ class SessionSettings(Section):
         1800, ge=1, le=_DAY_S, description="Seconds the window of a profile's login stays open."
     )
     ending_soon_s: Number = Field(
-        60, ge=0, le=3600, description="Seconds before its end a session is warned of it."
+        60,
+        ge=0,
+        le=3600,
+        description="Seconds before its end a session is warned of it, a shorter one as it opens; 0 never.",
     )
     creation_timeout: Number = Field(
         30, gt=0, le=600, description="Seconds a session may take until it is open."
@@ -134,7 +137,7 @@ class SessionSettings(Section):
     proxy: Secret | None = Field(
         None,
         examples=["socks5://127.0.0.1:1080"],
-        description="Proxy for the browser: scheme://host:port. Shown nowhere.",
+        description="Proxy for the browser: scheme://host:port. Shown nowhere; its command line is wiped once it runs.",
     )
     proxy_file: Location | None = Field(
         None, examples=["/run/secrets/tokd-proxy"], description="File holding proxy in one line."

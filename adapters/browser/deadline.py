@@ -20,10 +20,10 @@ class Deadline:
         return self._at is not None
 
     def set(self, seconds: float) -> None:
-        """Let it be so many seconds from now."""
+        """Let it be so many seconds from now. Where that is less than the warning's, it is time for the warning now."""
         with self._lock:
             self._at = now() + seconds
-            self._warn_at = self._at - self._warning_s if 0 < self._warning_s < seconds else None
+            self._warn_at = self._at - self._warning_s if self._warning_s else None
 
     def has_come(self) -> bool:
         """Tell whether the time is over."""

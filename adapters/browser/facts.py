@@ -40,6 +40,7 @@ class _Clock:
     """Knows since when there is this page, and since when the signs of a logout are what they are."""
 
     rules: LoginRules
+    started: float  # of the first look, before any reload
     since: float
     document: str | None = None
     signs: frozenset[str] = frozenset()
@@ -55,7 +56,9 @@ class _Clock:
     def judge(self, facts: LoginFacts, at: float, *, is_last: bool) -> Verdict | None:
         """Return the verdict of this moment."""
         age_s = at - max(self.signs_since, self.since)
-        return judge(facts, at - self.since, self.rules, is_last=is_last, sign_age_s=age_s)
+        return judge(
+            facts, at - self.since, self.rules, is_last=is_last, sign_age_s=age_s, looked_s=at - self.started
+        )
 
 
 @dataclass(slots=True, kw_only=True)
@@ -93,7 +96,7 @@ class Detection:
         verdict: Verdict | None = None
         for part in range(1, parts + 1):
             until = started + self.settings.detection_timeout_s * part / parts
-            verdict = self._round(frame, until)
+            verdict = self._round(frame, started, until)
             if verdict is None or part == parts or not may_reload(verdict):
                 break
             self._reload()
@@ -103,13 +106,13 @@ class Detection:
         self.tab.events()  # those of the page as it was
         self.tab.tell("Page.reload", {})
 
-    def _round(self, frame: str, until: float) -> Verdict | None:
+    def _round(self, frame: str, started: float, until: float) -> Verdict | None:
         """Look at one page load until it is judged."""
         rules = LoginRules(
             grace_s=self.settings.negative_grace_s, cookie_absent_decides=self.settings.cookie_absent_decides
         )
         view = NetworkView(self.settings.markers, self._hosts(), frame)
-        clock, facts = _Clock(rules, now()), LoginFacts()
+        clock, facts = _Clock(rules, started, now()), LoginFacts()
         while not self.is_over():
             facts = self._look(view, facts)
             at = now()

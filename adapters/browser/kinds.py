@@ -76,7 +76,7 @@ class DrivenLifecycle(Lifecycle):
         browser.check_arguments()
         browser.connect(driven, self.is_over)
         browser.let_downloads("deny")  # nobody is there yet to have asked for one
-        warnings = () if launching.is_sandboxed() else (launching.ROOT_WARNING,)
+        warnings = self.warnings_about(browser)
         if browser.port is not None and not browser.port.can_be_shut:
             warnings = (*warnings, _PORT_WARNING)
         self.tell(
@@ -142,11 +142,10 @@ class LoginLifecycle(Lifecycle):
         browser = self.browser = RunningBrowser(process.pid, self.place, self.leash)
         self._wait_until_up(browser)
         browser.check_arguments()
-        warnings = () if launching.is_sandboxed() else (launching.ROOT_WARNING,)
         self.tell(
             Started(
                 pid=browser.pid, version=self.job.browser.version, is_sandboxed=launching.is_sandboxed(),
-                warnings=warnings,
+                warnings=self.warnings_about(browser),
             )
         )  # fmt: skip
         return browser

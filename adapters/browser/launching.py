@@ -10,7 +10,11 @@ from adapters.browser.wrapper import wrapper_environ
 from daemon.domain.session import SessionKind, SessionOrder, Workplace
 
 LOG_NAME = "browser.log"
+PROXY_SWITCH = "--proxy-server"
 ROOT_WARNING = "Chromium runs without its sandbox because tokd runs as root"
+PROXY_WARNING = (
+    "other users of this machine can see session.proxy: it could not be wiped from the browser's command line"
+)
 # For a clone: it is thrown away, so it has nothing to sync and nothing to update.
 _CLONE_ONLY = (
     "--disable-background-networking",
@@ -38,7 +42,7 @@ def arguments(order: SessionOrder, place: Workplace, settings: BrowserSettings) 
     if store:
         found.append(f"--password-store={store}")
     if settings.proxy:
-        found.append(f"--proxy-server={settings.proxy}")
+        found.append(f"{PROXY_SWITCH}={settings.proxy}")
     return [*found, *settings.browser_args]
 
 

@@ -20,7 +20,7 @@ from adapters.browser.clocks import SLICE_S, now, pause
 from adapters.browser.deadline import Deadline
 from adapters.browser.facts import no_answer
 from adapters.browser.keyring import KeyringWatch
-from adapters.browser.launching import last_words, trim_log
+from adapters.browser.launching import PROXY_WARNING, ROOT_WARNING, is_sandboxed, last_words, trim_log
 from adapters.browser.letters import Check, Extend, Letter, Picture, Session
 from adapters.browser.mailbox import Mailbox
 from adapters.browser.processes import browser_of, end_all, wait_fd
@@ -123,6 +123,11 @@ class Lifecycle(ABC):
         if self._early is not None:
             os.close(self._early)
             self._early = None
+
+    def warnings_about(self, browser: RunningBrowser) -> tuple[str, ...]:
+        """Hide what need not be seen of it, and return what the person should know. Once it is up, not before."""
+        found = () if is_sandboxed() else (ROOT_WARNING,)
+        return found if browser.hide(self.settings) else (*found, PROXY_WARNING)
 
     def heed_interruption(self) -> None:
         """Raise Over where the session is to end before it is open."""

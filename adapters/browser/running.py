@@ -10,8 +10,10 @@ from pathlib import Path
 
 from adapters.browser.backends import Driven, Leash
 from adapters.browser.clocks import now, pause
+from adapters.browser.command_line import wipe
 from adapters.browser.debug_port import DebugPort
 from adapters.browser.devtools import BrowserLine, DevToolsError, DevToolsGone
+from adapters.browser.launching import PROXY_SWITCH
 from adapters.browser.processes import arguments_of, catches_interrupt, end_all, interrupt, wait_fd
 from adapters.browser.settings import BrowserSettings
 from daemon.domain.session import Workplace
@@ -66,6 +68,10 @@ class RunningBrowser:
         """Make sure that it opened this profile and no other. Raises NotOurs."""
         if f"--user-data-dir={self.place.user_data_dir}" not in arguments_of(self.pid):
             raise NotOurs("the browser was not started with the session's profile")
+
+    def hide(self, settings: BrowserSettings) -> bool:
+        """Take the proxy out of the command line, which every user may read; tell whether it is out."""
+        return settings.proxy is None or wipe(self.pid, PROXY_SWITCH, settings.proxy) or self.is_gone
 
     def connect(self, driven: Driven, is_over: Callable[[], bool]) -> None:
         """Open the line that stays. Raises NotOurs, DevToolsGone."""

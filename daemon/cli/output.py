@@ -2,8 +2,11 @@
 
 import json
 import re
+import shlex
+import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -11,6 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 _CONTROLS = re.compile(r"[\x7f-\x9f]")
+_NAME = "tokd"
+_COMMAND = re.compile(r"`tokd (?=[a-z])")
 
 HINTS = {
     "id_conflict": "leave --id out to send a new order",
@@ -79,13 +84,25 @@ def is_terminal() -> bool:
     return Console().is_terminal
 
 
+def program() -> str:
+    """Return what to type for this program: as it was called, where a shell does not find it by its name."""
+    called = Path(sys.argv[0])
+    is_by_path = called.name == _NAME and "/" in sys.argv[0]
+    return shlex.quote(sys.argv[0]) if is_by_path and shutil.which(_NAME) is None else _NAME
+
+
+def as_typed(text: str) -> str:
+    """Return a text whose commands can be copied from here: all of ours stand in backticks."""
+    return _COMMAND.sub(lambda _: f"`{program()} ", text)
+
+
 def say(text: str, *, error: bool = False, style: str = "") -> None:
     """Print one line or more, to standard error if it is none of the result."""
-    console = Console(stderr=error)
+    console, text = Console(stderr=error), clean(as_typed(text))
     if console.is_terminal:
-        console.print(Text(clean(text), style), soft_wrap=True)
+        console.print(Text(text, style), soft_wrap=True)
     else:
-        print(clean(text), file=sys.stderr if error else sys.stdout, flush=True)
+        print(text, file=sys.stderr if error else sys.stdout, flush=True)
 
 
 def print_json(value: object) -> None:

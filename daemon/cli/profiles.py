@@ -9,7 +9,7 @@ from daemon.cli.exits import FAILED
 from daemon.cli.interrupt import Interrupt
 from daemon.cli.invocation import LONG_S, CommandId, Json, ask, conclude, exchange, invocation_of
 from daemon.cli.narration import end_of, is_good_end, kind_of, login_in_short
-from daemon.cli.output import as_size, print_json, print_table, say
+from daemon.cli.output import as_size, print_json, print_table, program, say
 from daemon.cli.sessions import Lasting, Session, Url, order_of
 from daemon.cli.story import Story, tell_step
 from daemon.cli.times import local_hour, local_time
@@ -93,7 +93,7 @@ def login(
 def _show_login(data: dict[str, Any]) -> None:
     say(f"the session {end_of(data)}")
     if is_good_end(data):
-        say(f"next: tokd session open --profile {data['profile']}")
+        say(f"next: {program()} session open --profile {data['profile']}")
 
 
 def _tell_login(event: dict[str, Any]) -> None:

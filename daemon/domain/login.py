@@ -110,12 +110,18 @@ class Verdict:
 
 
 def judge(
-    facts: LoginFacts, elapsed_s: float, rules: LoginRules, *, is_last: bool, sign_age_s: float | None = None
+    facts: LoginFacts,
+    elapsed_s: float,
+    rules: LoginRules,
+    *,
+    is_last: bool,
+    sign_age_s: float | None = None,
+    looked_s: float | None = None,
 ) -> Verdict | None:
     """Return the verdict; None while more may come, which `is_last` ends. Pure: same arguments, same verdict.
 
-    `elapsed_s` counts from when there is a page; `sign_age_s` from when `negative_signs` last changed, and is as much
-    where it is not given.
+    `elapsed_s` counts from when there is a page; `sign_age_s` from when `negative_signs` last changed, and `looked_s`,
+    which the evidence names, from the first look on. Where these are not given they are as much.
     """
     if (stop := _stop(facts)) is not None:
         return stop
@@ -130,7 +136,7 @@ def judge(
         has_lasted = age_s >= rules.grace_s and (is_last or not facts.info_pending)
         verdict = _negative(facts, signs, rules, has_lasted=has_lasted)
     if verdict is None and is_last:
-        verdict = _doubt(facts, signs, elapsed_s)
+        verdict = _doubt(facts, signs, elapsed_s if looked_s is None else looked_s)
     return verdict
 
 
@@ -316,7 +322,7 @@ def _logged_out(facts: LoginFacts, outs: list[_Sign]) -> Verdict:
     return verdict
 
 
-def _doubt(facts: LoginFacts, signs: tuple[_Sign, ...], elapsed_s: float) -> Verdict:
+def _doubt(facts: LoginFacts, signs: tuple[_Sign, ...], looked_s: float) -> Verdict:
     """Say why nobody can tell; the time is over."""
     seen = tuple(sign.text for sign in signs)
     if facts.info_login is None and facts.info_status == _TOO_MANY:
@@ -327,10 +333,10 @@ def _doubt(facts: LoginFacts, signs: tuple[_Sign, ...], elapsed_s: float) -> Ver
     if facts.info_login is None and facts.info_status == _FORBIDDEN:
         return _uncertain(Doubt.REFUSED, "info", *seen)
     if not facts.is_complete:
-        return _uncertain(Doubt.SLOW, "none", f"page not complete after {elapsed_s:.1f} s", *seen)
+        return _uncertain(Doubt.SLOW, "none", f"page not complete after {looked_s:.1f} s", *seen)
     if facts.dom_out and facts.cookie:
         return _uncertain(Doubt.CONFLICT, "dom", *seen)
-    return _uncertain(Doubt.NO_EVIDENCE, "none", f"page tells too little after {elapsed_s:.1f} s", *seen)
+    return _uncertain(Doubt.NO_EVIDENCE, "none", f"page tells too little after {looked_s:.1f} s", *seen)
 
 
 def stays_open(verdict: Verdict, *, require_login: bool, keep_uncertain: bool, headless: bool) -> bool:

@@ -18,7 +18,7 @@ import websocket
 
 from tests.brokers import Broker
 from tests.daemons import Caller, Daemon, Simulator
-from tests.integration.browser_stage import LOOPBACK_ONLY, Screen
+from tests.integration.browser_stage import BACKEND, LOOPBACK_ONLY, Screen
 from tests.profiles import Chromium, short_folder
 from tests.waiting import wait_until
 
@@ -26,6 +26,7 @@ from tests.waiting import wait_until
 # with one Chromium writes its command line anew, and that is what persons have.
 BARE = {"DISPLAY": "", "WAYLAND_DISPLAY": "", "DBUS_SESSION_BUS_ADDRESS": "disabled:", "XDG_RUNTIME_DIR": ""}
 QUICK = {
+    "session.backend": BACKEND,
     "session.headless": "true",
     "session.browser_args": json.dumps(LOOPBACK_ONLY),
     "session.min_free_mb": "0",

@@ -16,15 +16,9 @@ from tests.e2e.doors import await_port
 from tests.e2e.session_stage import BARE, QUICK
 from tests.integration import browser_stage
 from tests.profiles import short_folder
+from tests.readme import fenced, run_options
 
 TIMED_OUT = 28  # curl's word for the end of `-m 2`: a stream of events has no end of its own
-
-
-def lines() -> str:
-    """Return the fenced lines of the section."""
-    section = (ROOT / "README.md").read_text().split("\n## With curl\n")[1].split("\n## ")[0]
-    (found,) = re.findall(r"^```sh\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
-    return str(found)
 
 
 @dataclass
@@ -52,7 +46,7 @@ def walk() -> Iterator[Walk]:
         daemon = Daemon(folder)
         # As `make run` has it, but for the port, and for what keeps a browser of the tests on this machine.
         daemon.settings = {"http.port": port, "session.browser_args": QUICK["session.browser_args"]}
-        daemon.options = ("--with-broker", "--simulate")
+        daemon.options = run_options()
         daemon.environ = BARE | {"DISPLAY": screen.name, "HOME": str(home)}
         make_clip(folder / "clip.mp4")
         script(folder / ".venv" / "bin" / "tokd", f'PYTHONPATH={ROOT} exec {sys.executable} -m daemon "$@"')
@@ -65,8 +59,9 @@ def walk() -> Iterator[Walk]:
         try:
             daemon.start()
             await_port(int(port))
+            lines = fenced("\n## With curl\n")
             done = subprocess.run(
-                ["bash", "-u"], input=lines(), cwd=folder, capture_output=True, text=True, timeout=60, check=False,
+                ["bash", "-u"], input=lines, cwd=folder, capture_output=True, text=True, timeout=60, check=False,
                 env={"PATH": f"{folder}/bin:{os.environ['PATH']}", "TOKD_HTTP__PORT": port, "LANG": "C.UTF-8"},
             )  # fmt: skip
             statuses = [int(line.split()[1]) for line in (folder / "statuses").read_text().splitlines()]

@@ -44,6 +44,15 @@ def test_a_logged_out_profile_closes_by_itself(stage: SessionStage) -> None:
     assert stage.end_of(reply["error"]["session"])["reason"] == "logged_out"
 
 
+def test_a_challenge_is_left_to_the_person(stage: SessionStage) -> None:
+    reply = stage.open("challenge")
+
+    assert (reply["status"], reply["result"]["state"]) == ("done", "open")
+    login = reply["result"]["login"]
+    assert (login["state"], login["reason"], login["method"]) == ("uncertain", "challenge", "challenge")
+    stage.close(reply["result"]["session"])
+
+
 def test_a_command_closes_the_window_cleanly(stage: SessionStage) -> None:
     end = stage.close(stage.opened())
 

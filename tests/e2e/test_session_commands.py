@@ -18,7 +18,7 @@ import pytest
 
 from tests.daemons import Daemon, Simulator
 from tests.integration import browser_stage
-from tests.integration.browser_stage import LOOPBACK_ONLY, Screen
+from tests.integration.browser_stage import BACKEND, LOOPBACK_ONLY, Screen
 from tests.profiles import short_folder
 from tests.waiting import wait_until
 
@@ -82,7 +82,7 @@ def running(screen: Screen) -> Iterator[House]:
         settings = {
             "session.tiktok_url": f"{simulator.url}/", "session.user_data_master_dir": str(folder / "user_data"),
             "session.display": screen.name, "session.browser_args": json.dumps(LOOPBACK_ONLY),
-            "session.login_negative_grace": "0.2",
+            "session.login_negative_grace": "0.2", "session.backend": BACKEND,
         }  # fmt: skip
         daemon = Daemon(folder, settings).use_simulator(simulator).start()
         yield House(daemon, simulator.url)

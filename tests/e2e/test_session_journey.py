@@ -1,11 +1,13 @@
-"""The first day with sessions, as a person has it: a screen, real key presses, the command line, and MQTT beside it."""
+"""The first day with sessions, as a person has it: a screen, real key presses, the README's commands, and MQTT."""
 
 import json
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import groupby
 from pathlib import Path
-from subprocess import CompletedProcess
+from subprocess import CompletedProcess, Popen
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from tests.daemons import Caller
 from tests.e2e.session_stage import SessionStage, caller_at, retained, sessions
 from tests.integration import browser_stage
 from tests.integration.browser_stage import Screen
+from tests.readme import fenced, run_options, words_of_tokd
 from tests.waiting import wait_until
 
 
@@ -36,9 +39,9 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
 class Visit:
     """One session of the journey: what the command line said, and what came over MQTT."""
 
-    said: CompletedProcess[str]
     session: str
-    alive: list[bool] = field(default_factory=list)
+    said: CompletedProcess[str] = field(default_factory=lambda: CompletedProcess((), -1, ""))
+    alive: list[tuple[bool, bool]] = field(default_factory=list)  # the window, and the command that opened it
     retained: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -52,6 +55,13 @@ class Journey:
     visit: Visit
     guest: Visit
     profile: dict[str, Any]
+    account: dict[str, Any]
+
+    def states(self, session: str) -> list[str]:
+        """Return the states of a session as they stood retained, one after the other; "" for nothing."""
+        wanted = f"{self.caller.prefix}/state/session/{session}"
+        told = [json.loads(text or "{}") for topic, text, _ in list(self.caller.messages) if topic == wanted]
+        return [name for name, _ in groupby(each.get("state", "") for each in told)]
 
     def kinds(self, session: str) -> list[str]:
         events = self.events(session)
@@ -67,9 +77,10 @@ class Journey:
 
 @pytest.fixture(scope="module")
 def journey(screen: Screen, broker: Broker) -> Iterator[Journey]:
-    """tokd run --simulate; log in; open, look, close; log out on the site's side; open again."""
+    """As `make run` runs it, with this broker; log in; open, look, close; log out on the site's side; open again."""
+    login_words, open_words = words_of_tokd(fenced("**Browser sessions**"))
     with sessions("", None, screen, broker=broker, start=False, headless="false") as stage:
-        stage.daemon.options = ("--simulate",)
+        stage.daemon.options = tuple(word for word in run_options() if word != "--with-broker")
         stage.daemon.settings["session.tiktok_url"] = (
             "https://www.tiktok.com/"  # the default: --simulate changes it
         )
@@ -78,39 +89,44 @@ def journey(screen: Screen, broker: Broker) -> Iterator[Journey]:
         port = int((stage.daemon.state_dir / "simulator" / "port").read_text())
         stage.site = f"http://127.0.0.1:{port}"
         caller = caller_at(broker)
-        login = log_in(stage, caller)
-        visit = look(stage, caller)
-        profile = latest(caller, "state/profile/master")
+        login = log_in(stage, caller, login_words)
+        visit = look(stage, caller, open_words)
+        profile, account = latest(caller, "state/profile/master"), latest(caller, "state/account/demo")
         revoke(stage)
-        said = stage.tokd("session", "open")
+        said = stage.tokd(*open_words)
         # what the command line has said may be ahead of what has come over the broker
-        guest = Visit(said, wait_until(lambda: newest(caller, but=visit.session)))
+        guest = Visit(wait_until(lambda: newest(caller, but=visit.session)), said)
         wait_until(lambda: any_of(caller, guest.session, "ended"), 10)
         wait_until(lambda: latest(caller, f"state/session/{guest.session}") == {}, 10)
-        yield Journey(stage, caller, login, visit, guest, profile)
+        yield Journey(stage, caller, login, visit, guest, profile, account)
         caller.close()
 
 
-def log_in(stage: SessionStage, caller: Caller) -> CompletedProcess[str]:
-    with stage.tokd_running("profile", "login", "master") as process:
+def log_in(stage: SessionStage, caller: Caller, words: list[str]) -> CompletedProcess[str]:
+    with stage.tokd_running(*words) as process:
         session = wait_until(lambda: newest(caller, "opened"), 20)
         stage.type_login()
         stage.close_window(session)
-        out, _ = process.communicate(timeout=10)
-        return CompletedProcess((), process.returncode, out)
+        return last_words(process)
 
 
-def look(stage: SessionStage, caller: Caller) -> Visit:
+def look(stage: SessionStage, caller: Caller, words: list[str]) -> Visit:
     login = newest(caller, "opened")
-    said = stage.tokd("session", "open")
-    visit = Visit(said, wait_until(lambda: newest(caller, "opened", but=login)))
-    visit.alive.append(bool(stage.hands().titles()))
-    visit.retained.append(retained(stage.daemon, visit.session))
-    stage.close_window(visit.session)
-    visit.alive.append(bool(stage.hands().titles()))
+    with stage.tokd_running(*words) as process:
+        visit = Visit(wait_until(lambda: newest(caller, "opened", but=login), 20))
+        visit.alive.append((bool(stage.hands().titles()), process.poll() is None))
+        visit.retained.append(retained(stage.daemon, visit.session))
+        stage.close_window(visit.session)
+        visit.said = last_words(process)
+        visit.alive.append((bool(stage.hands().titles()), process.poll() is None))
     wait_until(lambda: latest(caller, f"state/session/{visit.session}") == {}, 10)
     visit.retained.append(retained(stage.daemon, visit.session))
     return visit
+
+
+def last_words(process: "Popen[str]") -> CompletedProcess[str]:
+    out, _ = process.communicate(timeout=10)
+    return CompletedProcess((), process.returncode, out)
 
 
 def revoke(stage: SessionStage) -> None:
@@ -171,12 +187,14 @@ def test_a_session_finds_the_login_of_the_profile(journey: Journey) -> None:
     assert "logged in as demo" in journey.visit.said.stdout
 
 
-def test_opening_is_a_success(journey: Journey) -> None:
-    assert journey.visit.said.returncode == 0
+def test_who_waits_for_a_session_is_told_its_end(journey: Journey) -> None:
+    said = journey.visit.said
+
+    assert (said.returncode, "ended (closed_by_user): its window was closed" in said.stdout) == (0, True)
 
 
-def test_the_window_stays_until_it_is_closed(journey: Journey) -> None:
-    assert journey.visit.alive == [True, False]
+def test_the_window_and_who_waits_for_it_stay_until_it_is_closed(journey: Journey) -> None:
+    assert journey.visit.alive == [(True, True), (False, False)]
 
 
 def test_a_key_that_closes_the_window_ends_the_session(journey: Journey) -> None:
@@ -187,6 +205,30 @@ def test_a_key_that_closes_the_window_ends_the_session(journey: Journey) -> None
 
 def test_the_events_come_in_their_order(journey: Journey) -> None:
     assert journey.kinds(journey.visit.session) == ["requested", "started", "login_state", "opened", "ended"]
+
+
+def test_the_state_goes_through_every_step_and_then_is_gone(journey: Journey) -> None:
+    assert journey.states(journey.visit.session) == [
+        "requested", "cloning", "starting", "detecting", "open", "",
+    ]  # fmt: skip
+
+
+def test_the_login_event_names_state_method_evidence_and_time(journey: Journey) -> None:
+    (told,) = [e["data"] for e in journey.events(journey.visit.session) if e["type"].endswith("login_state")]
+
+    assert (told["state"], told["username"], told["account"]) == ("logged_in", "demo_creator", "demo")
+    assert told["method"] in {"info", "page_state"}
+    assert told["evidence"]
+    assert 0 < told["ms"] < 8000
+
+
+def test_the_end_tells_how_long_the_window_was_open(journey: Journey) -> None:
+    opened, ended = journey.events(journey.visit.session)[-2:]
+
+    between_s = (
+        datetime.fromisoformat(ended["time"]) - datetime.fromisoformat(opened["time"])
+    ).total_seconds()
+    assert ended["data"]["seconds"] == pytest.approx(between_s, abs=0.2)
 
 
 def test_a_newcomer_is_told_of_the_open_session(journey: Journey) -> None:
@@ -207,11 +249,21 @@ def test_the_state_of_the_profile_tells_its_login(journey: Journey) -> None:
     )  # fmt: skip
 
 
+def test_the_state_of_the_account_tells_the_login_of_its_profile(journey: Journey) -> None:
+    assert journey.account["browser_login"] == journey.profile["login"]
+
+
 # -- logged out ----------------------------------------------------------------------------------------------
 
 
 def test_a_logged_out_session_closes_by_itself(journey: Journey) -> None:
     assert journey.end(journey.guest.session)["reason"] == "logged_out"
+
+
+def test_the_state_of_a_logged_out_session_skips_open(journey: Journey) -> None:
+    assert journey.states(journey.guest.session) == [
+        "requested", "cloning", "starting", "detecting", "closing", "",
+    ]  # fmt: skip
 
 
 def test_a_logged_out_session_is_never_handed_over(journey: Journey) -> None:
@@ -228,6 +280,10 @@ def test_a_logged_out_session_is_a_failure(journey: Journey) -> None:
 
 def test_the_state_of_the_profile_tells_that_it_is_logged_out(journey: Journey) -> None:
     assert latest(journey.caller, "state/profile/master")["login"]["state"] == "logged_out"
+
+
+def test_the_state_of_the_account_tells_that_its_profile_is_logged_out(journey: Journey) -> None:
+    assert latest(journey.caller, "state/account/demo")["browser_login"]["state"] == "logged_out"
 
 
 # -- afterwards ----------------------------------------------------------------------------------------------

@@ -11,7 +11,8 @@ import pytest
 
 from tests.brokers import Broker, free_port
 from tests.daemons import Caller
-from tests.e2e.session_stage import SessionStage, caller_at, sessions
+from tests.e2e.doors import ask
+from tests.e2e.session_stage import SessionStage, caller_at, command_line, sessions
 from tests.integration.browser_stage import LOOPBACK_ONLY
 from tests.waiting import wait_until
 
@@ -123,6 +124,8 @@ def test_a_session_is_announced_to_end(stage: SessionStage) -> None:
     assert stage.kinds(session) == [
         "requested", "started", "login_state", "opened", "ending_soon", "ended",
     ]  # fmt: skip
+    (told,) = [event["data"] for event in stage.told(session) if event["type"].endswith("ending_soon")]
+    assert (told["seconds"], "ends_at" in told) == (1, True)
 
 
 def test_a_session_can_be_extended_over_mqtt(stage: SessionStage, caller: Caller) -> None:
@@ -182,19 +185,26 @@ class Proxied:
 @pytest.fixture(scope="module")
 def proxied(site: str, logged_in: Path, broker: Broker) -> Iterator[Proxied]:
     address = f"127.0.0.1:{free_port()}"
-    arguments = json.dumps([found for found in LOOPBACK_ONLY if "proxy" not in found])
+    arguments, port = json.dumps([found for found in LOOPBACK_ONLY if "proxy" not in found]), free_port()
     with sessions(
         site, logged_in, broker=broker, start=False, proxy=f"http://{address}", browser_args=arguments,
         on_uncertain="keep", login_detection_timeout="4",
     ) as stage:  # fmt: skip
         stage.daemon.settings |= {
             "mqtt.prefix": "proxied", "mqtt.client_id": "proxied", "session.tiktok_url": NOWHERE, "log.level": "debug",
+            "http.port": str(port),
         }  # fmt: skip
         stage.daemon.start()
         caller = Caller(broker.port, prefix="proxied/v1/main")
         reply = caller.call("session/open", {}, within_s=25)
         session = reply["result"]["session"]
         more = [stage.daemon.call(verb) for verb in ("session/list", "session/check", "profiles/list")]
+        token = stage.daemon.call("token/issue", {"user": "ann"})["result"]["text"]
+        paths = ("/tiktok/sessions", f"/tiktok/session/{session}", "/readyz")
+        http = [ask(port, token, "GET", path) for path in paths]
+        assert session in repr(http)
+        lines = [command_line(pid) for pid in stage.left()]
+        assert any("--proxy-server=" in line for line in lines)
         stage.close(session)
         environ = {f"TOKD_{key.upper().replace('.', '__')}": v for key, v in stage.daemon.settings.items()}
         stage.daemon.environ |= environ
@@ -209,11 +219,15 @@ def proxied(site: str, logged_in: Path, broker: Broker) -> Iterator[Proxied]:
         caller.close()
         stage.daemon.stop()
         files = [
-            path.read_text(errors="replace") for path in stage.daemon.state_dir.glob("*") if path.is_file()
+            path.read_text(errors="replace")
+            for path in stage.daemon.state_dir.rglob("*")
+            if path.is_file() and not path.name.startswith("chromedriver")
         ]
         told = [
             repr(reply),
             repr(more),
+            repr(http),
+            *lines,
             *shown,
             *messages,
             repr(events),

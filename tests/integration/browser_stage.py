@@ -41,6 +41,8 @@ from tests.waiting import wait_until
 
 T = TypeVar("T")
 ROOT = Path(__file__).resolve().parents[2]
+# Of sessions whose test does not choose one: `make test-selenium` runs them all with the other.
+BACKEND = os.environ.get("TOKD_BACKEND", "undetected")
 LOOPBACK_ONLY = (
     "--disable-gpu",
     "--no-proxy-server",
@@ -153,7 +155,7 @@ class Stage:
         if self.screen is not None:
             environ["DISPLAY"] = self.screen.name
         found: dict[str, Any] = {
-            "state_dir": self.root / "state", "browser_args": LOOPBACK_ONLY, "markers": MARKERS,
+            "state_dir": self.root / "state", "backend": BACKEND, "browser_args": LOOPBACK_ONLY, "markers": MARKERS,
             "environ": environ | {"HOME": str(self.home)}, "detection_timeout_s": 5.0,
         }  # fmt: skip
         return BrowserSettings(**(found | self.settings | changes))
@@ -268,8 +270,15 @@ class Pages(http.server.ThreadingHTTPServer):
         "/login": "<p>One moment.</p><script>setTimeout(() => location.replace('/late'), 200)</script>",
         "/nobody": NO_USER,
         INFO_PATH: '{"message": "success", "data": {"user_id_str": "77", "username": "demo"}}',
+        "/nothing": "<p>Nothing to see yet.</p>",
+        "/busy": "<p>Look.</p><script>addEventListener('load', () => { for (;;); })</script>",
+        "/second": "<p>Nothing to see yet.</p>",
+        "/leave": STATE,
+        "/captcha": "<p data-e2e='captcha'>Drag the slider.</p>",
         "/plain": "<title>Plain</title><p style='color:red'>Some other page.</p>",
     }
+
+    AGAIN: ClassVar = {"/second": STATE, "/leave": NO_USER}  # from the second time on
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -282,21 +291,23 @@ class _Answer(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
+        body = (self.server.AGAIN if path in self.server.asked else {}).get(path, "") or Pages.PAGES.get(
+            path, ""
+        )
         self.server.asked.append(path)
         if path in {"/late", INFO_PATH}:
             threading.Event().wait(2.2 if path == "/late" else 0.4)
-        body = Pages.PAGES.get(path, "").encode()
         self.send_response(302 if path == "/leaving" else 200 if body else 404)
         if path == "/leaving":
             self.send_header("Location", "/login")
         self.send_header("Content-Type", "application/json" if path == INFO_PATH else "text/html")
         self.send_header("Set-Cookie", "sessionid=not-a-real-one; Max-Age=86400")
-        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Length", str(len(body.encode())))
         self.end_headers()
         if path == "/slow_shell":
             self.wfile.flush()
             threading.Event().wait(1.2)
-        self.wfile.write(body)
+        self.wfile.write(body.encode())
 
     def log_message(self, *args: object) -> None:
         pass

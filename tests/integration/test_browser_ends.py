@@ -14,8 +14,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from adapters.browser.debug_port import DebugPort
 from daemon.domain.errors import Code
-from daemon.domain.login import Login
+from daemon.domain.login import Doubt, Login
 from daemon.domain.session import (
     BrowserEnded,
     Closing,
@@ -27,7 +28,7 @@ from daemon.domain.session import (
     Workplace,
 )  # fmt: skip
 from tests.integration import browser_stage
-from tests.integration.browser_stage import Pages, Recorder, Screen, Stage
+from tests.integration.browser_stage import Pages, Recorder, Screen, Stage, last_verdict
 from tests.profiles import descriptors
 from tests.waiting import wait_until
 
@@ -196,6 +197,35 @@ def test_a_page_that_crashes_is_no_end(bare: Stage) -> None:
     assert session.closed().reason is EndReason.CLOSED_BY_COMMAND
 
 
+def test_a_browser_is_asked_on_its_own_line_before_it_is_interrupted(bare: Stage) -> None:
+    session = bare.open(interrupt_timeout_s=0.0)  # an interruption would be followed by the kill at once
+    session.opened()
+
+    ended = session.closed()
+
+    assert (ended.exit_status, ended.is_clean) == (0, True)
+
+
+def test_a_browser_that_cannot_be_asked_is_interrupted_before_it_is_killed(bare: Stage) -> None:
+    session = bare.open(SLOW, close_timeout_s=0.0)
+    pid = session.wait_for(Started).pid
+
+    cut_line(pid, browser_stage.debug_port_of(pid, bare.places[-1]))
+
+    ended = session.ended(8)
+    assert last_verdict(session).reason is Doubt.BROWSER
+    assert (ended.reason, ended.exit_status, ended.is_clean) == (EndReason.UNCERTAIN, 0, True)
+
+
+def cut_line(pid: int, port: int) -> None:
+    """Cut every connection to a browser's debugging port from outside, and let no other come in."""
+    pidfd = os.pidfd_open(pid)
+    try:
+        DebugPort(pid, pidfd, port).shut(own=0)
+    finally:
+        os.close(pidfd)
+
+
 def test_a_browser_that_hangs_is_killed_when_it_is_to_close(bare: Stage) -> None:
     session = bare.open(close_timeout_s=1.0, interrupt_timeout_s=0.5)
     kill(session.opened(), signal.SIGSTOP)
@@ -354,6 +384,23 @@ def test_a_connection_made_to_the_debugging_port_while_it_was_open_is_cut(bare: 
         assert hears_nothing(stranger)
     session.handle.check("still ours")
     assert session.seen("still ours").verdict.login is Login.LOGGED_IN
+    session.closed()
+
+
+def test_everything_of_a_session_that_listens_does_so_on_loopback_alone(stage: Stage) -> None:
+    session = stage.open(SLOW)
+    pid = session.wait_for(Started).pid
+    port = browser_stage.debug_port_of(pid, stage.places[-1])
+    ours = {session.handle.pid, *browser_stage.descendants(session.handle.pid)}
+
+    found = [
+        each
+        for each in psutil.net_connections("inet")
+        if each.pid in ours and each.status == psutil.CONN_LISTEN
+    ]
+
+    assert port in {each.laddr.port for each in found}
+    assert {each.laddr.ip for each in found} <= {"127.0.0.1", "::1"}
     session.closed()
 
 

@@ -6,7 +6,11 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
+import pytest
+
+from adapters.browser.command_line import wipe
 from adapters.browser.processes import arguments_of, browser_of
 from tests.waiting import wait_until
 
@@ -47,3 +51,32 @@ def test_a_browser_is_found_that_has_not_become_one_yet() -> None:
         become.start()
 
         assert browser_of(PROFILE, os.getpid()) == process.pid
+
+
+# -- what every user may read --------------------------------------------------------------------------------
+
+PROXY = "socks5://127.0.0.1:1080"
+
+
+def wiped(pid: int) -> bool:
+    return wipe(pid, "--proxy-server", PROXY)
+
+
+@pytest.mark.parametrize("separator", ["\0", " "])
+def test_a_value_is_wiped_from_a_command_line_and_nothing_else_of_it(separator: str) -> None:
+    words = ["a browser", f"--proxy-server={PROXY}", "--no-first-run"]
+    argv = words if separator == "\0" else [" ".join(words)]  # as browsers on a desktop have it
+    with a_process(sys.executable, "-c", "import sys; sys.stdin.read()", *argv) as process:
+        wait_until(lambda: words[-1] in " ".join(arguments_of(process.pid)))
+
+        assert wiped(process.pid)
+
+        told = Path(f"/proc/{process.pid}/cmdline").read_text().rstrip("\0")
+        assert told.endswith(separator.join(["a browser", f"--proxy-server={'*' * len(PROXY)}", *words[2:]]))
+
+
+def test_a_process_that_is_gone_cannot_be_wiped() -> None:
+    with a_process(sys.executable, "-c", "") as process:
+        process.wait()
+
+        assert not wiped(process.pid)

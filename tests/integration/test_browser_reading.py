@@ -1,21 +1,32 @@
 """Reading the login state of pages, all in one real Chromium; and what the network's events come to."""
 
+import contextlib
 import json
+import re
+import urllib.request
 from collections.abc import Iterator
 from typing import Any, cast
 
 import pytest
 
+from adapters.browser import asking
 from adapters.browser.asking import read_login
 from adapters.browser.clocks import pause
 from adapters.browser.devtools import BrowserLine, Event
 from adapters.browser.facts import Detection
 from adapters.browser.network import NetworkView
 from adapters.browser.tabs import Tab, TabBusy
-from daemon.domain.login import Doubt, Login, Verdict
+from adapters.simulator.site import PAGES
+from config.login_markers import load_markers
+from daemon.domain.login import Doubt, Login, LoginFacts, Verdict
+from daemon.session_parts import _markers
 from tests.integration import browser_stage
 from tests.integration.browser_stage import INFO_PATH, MARKERS, Pages, Stage
+from tests.site_facts import SAVED, Saved
+from tests.waiting import wait_until
 
+BUILT_IN = _markers(load_markers(None), None)
+NAMES = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost"  # the site's two
 USER = json.dumps({"data": {"user_id_str": "77", "username": "demo"}})
 
 
@@ -34,7 +45,7 @@ def other() -> Iterator[Pages]:
 
 @pytest.fixture(scope="module")
 def line() -> Iterator[BrowserLine]:
-    with browser_stage.line() as found:
+    with browser_stage.line(NAMES) as found:
         yield found
 
 
@@ -46,20 +57,72 @@ def read(line: BrowserLine, stage: Stage, page: str, **settings: Any) -> Verdict
 # -- pages ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("page", "doubt"),
-    [
-        pytest.param("neither", Doubt.NO_EVIDENCE, id="a page that tells nothing"),
-        pytest.param("challenge", Doubt.CHALLENGE, id="a challenge"),
-        pytest.param("500", Doubt.SERVER_ERROR, id="a server error"),
-        pytest.param("429", Doubt.RATE_LIMITED, id="too many requests"),
-        pytest.param("conflict", Doubt.CONFLICT, id="two sources that disagree"),
-        pytest.param("http://127.0.0.1:8099/", Doubt.UNREACHABLE, id="a site that is down"),
-        pytest.param("slow&delay_ms=9000", Doubt.SLOW, id="a page that does not come"),
-    ],
-)
-def test_nobody_can_judge(line: BrowserLine, stage: Stage, page: str, doubt: Doubt) -> None:
-    assert read(line, stage, page, detection_timeout_s=1.0, detection_retries=0).reason is doubt
+def test_every_page_of_the_site_has_its_facts() -> None:
+    assert {found.page for found in SAVED.values()} == set(PAGES)
+
+
+@pytest.fixture
+def visit(line: BrowserLine, stage: Stage, request: pytest.FixtureRequest) -> Saved:
+    """A saved page, and a browser that is a guest's or a member's as it says."""
+    found: Saved = SAVED[request.param]
+    line.call("Storage.clearCookies")
+    if found.is_member:
+        sessionid = post(f"{stage.url}/_simulator/site/login", {"user": "demo"})["sessionid"]
+        cookie = {"name": "sessionid", "value": sessionid, "url": stage.url, "httpOnly": True}
+        line.call("Storage.setCookies", {"cookies": [cookie]})
+    return found
+
+
+def post(url: str, body: dict[str, str]) -> Any:
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        return json.load(answer)
+
+
+@pytest.mark.parametrize("visit", SAVED, indirect=True)
+def test_a_page_of_the_site_shows_the_facts_that_were_saved(
+    line: BrowserLine, stage: Stage, visit: Saved
+) -> None:
+    assert facts_of(line, stage, f"{stage.url}/{visit.query}", visit.facts) == visit.facts
+
+
+def facts_of(line: BrowserLine, stage: Stage, url: str, wanted: LoginFacts) -> LoginFacts:
+    """Look at a page until it shows what is wanted, but not for ever; return what it shows."""
+    settings, found = stage.make_settings(markers=BUILT_IN), LoginFacts()
+    target = asking._own_tab(line)
+    tab = Tab(line, target)
+    detection = Detection(tab=tab, url=url, settings=settings, is_over=lambda: False, wait=pause)
+    view = NetworkView(settings.markers, detection._hosts(), detection._prepare())
+
+    def look() -> bool:
+        nonlocal found
+        found = detection._look(view, found)
+        return found == wanted
+
+    asking._navigate(tab, url)
+    with contextlib.suppress(AssertionError):
+        wait_until(look, 4)
+    line.call("Target.closeTarget", {"targetId": target})
+    return found
+
+
+@pytest.mark.parametrize("visit", SAVED, indirect=True)
+def test_a_page_of_the_site_is_judged_as_its_saved_facts_are(
+    line: BrowserLine, stage: Stage, visit: Saved
+) -> None:
+    verdict = read(
+        line, stage, f"{stage.url}/{visit.query}", markers=BUILT_IN, detection_timeout_s=2.0, detection_retries=0,
+        negative_grace_s=0.5,
+    )  # fmt: skip
+
+    assert (verdict.login, verdict.reason) == (visit.login, visit.reason)
+    assert verdict.evidence
+
+
+def test_a_site_that_is_down_is_unreachable(line: BrowserLine, stage: Stage) -> None:
+    verdict = read(line, stage, "http://127.0.0.1:8099/", detection_timeout_s=1.0, detection_retries=0)
+
+    assert verdict.reason is Doubt.UNREACHABLE
 
 
 @pytest.mark.parametrize(
@@ -77,6 +140,52 @@ def test_the_other_sources_do_where_one_is_missing(
     verdict = read(line, stage, page, negative_grace_s=0.5)
 
     assert (verdict.login, verdict.method) == (login, method)
+
+
+# -- looking once more ---------------------------------------------------------------------------------------
+
+
+def test_a_page_that_tells_only_when_it_is_loaded_again_is_loaded_again(
+    line: BrowserLine, stage: Stage, other: Pages
+) -> None:
+    other.asked.clear()
+
+    verdict = read(line, stage, f"{other.url}/second", detection_timeout_s=3.0)
+
+    assert (verdict.login, verdict.method) == (Login.LOGGED_IN, "page_state")
+    assert verdict.ms > 1500  # the half of the time was the first look's
+    assert other.asked.count("/second") == 2
+
+
+def test_a_page_that_tells_nothing_is_loaded_again_once_and_within_the_time(
+    line: BrowserLine, stage: Stage, other: Pages
+) -> None:
+    other.asked.clear()
+
+    verdict = read(line, stage, f"{other.url}/nothing", detection_timeout_s=3.0)
+
+    assert (verdict.reason, other.asked.count("/nothing")) == (Doubt.NO_EVIDENCE, 2)
+    assert 2900 < verdict.ms < 4500
+
+
+def test_a_page_that_hangs_costs_no_more_than_the_time_and_the_evidence_tells_all_of_it(
+    line: BrowserLine, stage: Stage, other: Pages
+) -> None:
+    verdict = read(line, stage, f"{other.url}/busy", detection_timeout_s=2.0)
+
+    assert (verdict.reason, verdict.ms < 6000) == (Doubt.SLOW, True)
+    assert re.match(r"page not complete after [2-5]\.\d s", verdict.evidence[0])
+
+
+def test_a_challenge_is_left_as_it_is(line: BrowserLine, stage: Stage, other: Pages) -> None:
+    other.asked.clear()
+
+    verdict = read(line, stage, f"{other.url}/captcha", detection_timeout_s=2.0)
+
+    assert (verdict.reason, other.asked.count("/captcha")) == (Doubt.CHALLENGE, 1)
+
+
+# -- pages that are under way --------------------------------------------------------------------------------
 
 
 def test_a_shell_page_is_not_taken_for_logged_out(line: BrowserLine, stage: Stage, other: Pages) -> None:

@@ -231,6 +231,18 @@ def test_a_dialog_while_the_window_is_open_leaves_the_session_alone(shown: Stage
     assert session.closed().reason is EndReason.CLOSED_BY_COMMAND
 
 
+def test_a_check_sees_a_logout_that_has_come_since(bare: Stage, other: Pages) -> None:
+    other.asked.clear()
+    session = bare.open(f"{other.url}/leave", negative_grace_s=0.3)
+    session.opened()
+
+    session.handle.check("again")
+
+    assert session.all(LoginSeen)[0].verdict.login is Login.LOGGED_IN
+    assert session.seen("again").verdict.login is Login.LOGGED_OUT
+    session.closed()
+
+
 def test_a_question_opens_no_tab_in_the_persons_window(shown: Stage) -> None:
     session = shown.open("slow&delay_ms=500&force=in", require_login=False)
     session.opened()
@@ -361,6 +373,24 @@ def test_a_path_that_the_driver_would_misread_is_refused(bare: Stage, word: str)
     assert word in refused.value.message
 
 
+def test_a_browser_that_has_opened_another_profile_is_not_kept(bare: Stage) -> None:
+    """As undetected-chromedriver lets it do, where it drops the switch."""
+    astray = bare.root / "astray"
+    astray.write_text(
+        '#!/bin/sh\n[ "$*" = --version ] && exec chromium --version\nfor word do shift\n'
+        'case "$word" in --user-data-dir=*) word=$word-another ;; esac\nset -- "$@" "$word"\ndone\nexec chromium "$@"\n'
+    )
+    astray.chmod(0o700)
+    session = bare.open(browser_path=astray, backend="undetected")
+
+    ended = session.ended()
+
+    assert ended.reason is EndReason.FAILED
+    assert ended.error is not None
+    assert "not started with the session's profile" in ended.error.message
+    wait_until(lambda: not browser_stage.mentions(f"{bare.places[-1].user_data_dir}-another"))
+
+
 # -- the browser itself --------------------------------------------------------------------------------------
 
 
@@ -415,3 +445,22 @@ def test_a_proxy_is_used_and_told_to_nobody(bare: Stage, other: Pages) -> None:
 
     assert "http://127.0.0.1:8099/behind" in other.asked
     assert other.url not in repr(session.news) + repr(bare.make_settings(proxy=other.url))
+
+
+@pytest.mark.parametrize("kind", [SessionKind.PLAIN, SessionKind.LOGIN])
+def test_a_proxy_stands_in_no_command_line_of_an_open_session(
+    bare: Stage, other: Pages, kind: SessionKind
+) -> None:
+    desktop = dict(bare.make_settings().environ) | {"DBUS_SESSION_BUS_ADDRESS": "unix:path=/nowhere"}
+    other.asked.clear()
+    session = bare.open(
+        "http://127.0.0.1:8099/behind", proxy=other.url, browser_args=("--proxy-bypass-list=<-loopback>",), kind=kind,
+        environ=desktop,
+    )  # fmt: skip
+
+    session.opened()
+
+    wait_until(lambda: "http://127.0.0.1:8099/behind" in other.asked)
+    assert browser_stage.mentions(other.url) == []
+    assert "proxy" not in repr(session.all(Started)[0].warnings)
+    session.closed()

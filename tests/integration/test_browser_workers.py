@@ -201,8 +201,22 @@ def test_a_deadline_is_announced_once_each_time_that_it_is_set() -> None:
 
     assert first == pytest.approx(60, abs=0.5)
     assert deadline.take_warning() is None
+
+
+def test_a_time_that_is_shorter_than_the_warning_is_announced_as_it_begins() -> None:
+    deadline = Deadline(60)
     deadline.set(30)
-    assert deadline.take_warning() is None  # shorter than the warning itself
+
+    assert deadline.take_warning() == pytest.approx(30, abs=0.5)
+    assert deadline.take_warning() is None
+    assert 29 < deadline.seconds_to_next() <= 30
+
+
+def test_no_time_is_announced_where_no_warning_is_wanted() -> None:
+    deadline = Deadline(0)
+    deadline.set(30)
+
+    assert deadline.take_warning() is None
     assert 29 < deadline.seconds_to_next() <= 30
 
 

@@ -1,12 +1,14 @@
 """The small parts of the command line: moved options, cleaned texts, what is taken for a message."""
 
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from daemon.cli.accounts import tokens_in
 from daemon.cli.exits import hoist
-from daemon.cli.output import as_text, clean
+from daemon.cli.output import as_text, as_typed, clean, program
 from daemon.cli.system import envelope_of
 from daemon.cli.watching import line_of
 from daemon.domain.errors import Rejected
@@ -79,4 +81,30 @@ def test_a_progress_event_becomes_one_line_with_its_share() -> None:
 
     assert line_of(event) == (
         "00000007  2026-01-01T00:00:00Z  post.progress  post/p_1  25 %  account=demo  sent_bytes=30  size=120"
+    )
+
+
+# -- a command that is printed to be copied ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("called", "is_in_path", "typed"),
+    [
+        (".venv/bin/tokd", False, ".venv/bin/tokd"),
+        (".venv/bin/tokd", True, "tokd"),
+        ("/srv/my things/tokd", False, "'/srv/my things/tokd'"),
+        ("tokd", False, "tokd"),
+        ("/srv/daemon/__main__.py", False, "tokd"),
+    ],
+)
+def test_a_command_is_named_as_it_can_be_typed_here(
+    called: str, is_in_path: bool, typed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tokd").touch(0o755)
+    monkeypatch.setattr(sys, "argv", [called, "session", "open"])
+    monkeypatch.setenv("PATH", str(tmp_path) if is_in_path else "/nowhere")
+
+    assert program() == typed
+    assert as_typed("gone; `tokd session list` and `tokd post list`, not `tokd` nor tokd x") == (
+        f"gone; `{typed} session list` and `{typed} post list`, not `tokd` nor tokd x"
     )

@@ -19,13 +19,10 @@ from daemon.domain.login import (
     negative_signs,
     without_page,
 )  # fmt: skip
+from tests.site_facts import AVATAR, BUTTON, CAPTCHA, SAVED
 
 RULES = LoginRules()
 COOKIE_DECIDES = LoginRules(cookie_absent_decides=True)
-
-AVATAR = '[data-e2e="profile-icon"]'
-BUTTON = '[data-e2e="top-login-button"]'
-CAPTCHA = "#captcha-verify-container-main-page"
 
 IN, OUT, UNSURE = Login.LOGGED_IN, Login.LOGGED_OUT, Login.UNCERTAIN
 LAST = 8.0
@@ -46,7 +43,10 @@ INFO_OUT = {"info_status": 200, "info_login": False}
 
 # sentence, facts, seconds, is it the last look, login, reason, method, a part of the evidence
 ROWS = [
-    # -- the page states of the simulator
+    # -- the page states of the simulator, as a real Chromium has seen them
+    *((f"the simulator's page: {name}", found.facts, LAST, True, found.login, found.reason, found.method, found.evidence)
+      for name, found in SAVED.items()),
+    # -- the same in other moments
     ("a page with state, call and avatar is logged in",
      facts(**INFO_IN, state_login=True, dom_in=AVATAR, cookie=True), 0.3, False,
      IN, None, "info", "account info call: 200, a user"),
