@@ -49,6 +49,7 @@ from daemon.domain.ids import AccountName, NodeName, PostId
 from daemon.domain.post import FINAL, Attempt, Post, State
 
 ENDED = sorted(FINAL)
+_EVER = 2**63 - 1  # in microseconds: no time is later
 
 
 class PostsMixin:
@@ -206,10 +207,11 @@ class PostsMixin:
         query = select(POST.c.id).where(POST.c.account == account, POST.c.state.in_(states))
         return [PostId(key) for key in self._db.execute(query.order_by(POST.c.id)).scalars()]
 
-    def held(self, now: datetime, reasons: tuple[str, ...], account: AccountName | None) -> list[Post]:
-        """Return held posts with one of these reasons whose hold time (if any) is over."""
+    def held(self, now: datetime | None, reasons: tuple[str, ...], account: AccountName | None) -> list[Post]:
+        """Return held posts with one of these reasons whose hold time (if any) is over; None: whatever their time."""
         query = HELD if account is None else HELD.where(POST.c.account == account)
-        return self._posts(query.order_by(POST.c.due_at), now=rows.micros(now), reasons=list(reasons))
+        moment = _EVER if now is None else rows.micros(now)
+        return self._posts(query.order_by(POST.c.due_at), now=moment, reasons=list(reasons))
 
     def finished_retained(self, before: datetime, limit: int) -> list[Post]:
         """Return posts that ended before `before` and whose state still stands on the broker."""

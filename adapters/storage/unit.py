@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from datetime import datetime
 from typing import Any
 
@@ -39,7 +39,7 @@ from adapters.storage.tokens import TokensMixin
 from daemon.domain.account import Account
 from daemon.domain.addresses import quiet_json
 from daemon.domain.audit import Tail
-from daemon.domain.errors import Code, Rejected, StaleAttempt, TokdError
+from daemon.domain.errors import AccountUnreadable, Code, Rejected, StaleAttempt, TokdError
 from daemon.domain.events import Event, as_cloudevent, as_json
 from daemon.domain.ids import AccountName, Actor, NodeName, PostId
 from daemon.domain.platform import Endpoint
@@ -143,13 +143,23 @@ class SqlUnit(
         if lock or name not in self._accounts:
             query = ACCOUNT_BY_NAME.with_for_update() if lock else ACCOUNT_BY_NAME
             row = self._db.execute(query, {"key": name}).mappings().first()
-            self._accounts[name] = rows.account_of(row) if row else None  # type: ignore[arg-type]
+            self._accounts[name] = rows.readable_account(row) if row else None  # type: ignore[arg-type]
         return self._accounts[name]
 
     def accounts(self) -> list[Account]:
-        """Return all accounts by name."""
-        found = self._db.execute(select(ACCOUNT).order_by(ACCOUNT.c.name)).mappings()
-        return [rows.account_of(row) for row in found]  # type: ignore[arg-type]
+        """Return all accounts by name, but those whose row cannot be read: one of them must not stop the others."""
+        found: list[Account] = []
+        for row in self._db.execute(select(ACCOUNT).order_by(ACCOUNT.c.name)).mappings():
+            with suppress(AccountUnreadable):
+                found.append(rows.readable_account(row))  # type: ignore[arg-type]
+        return found
+
+    def account_names(self, after: AccountName | None = None, limit: int | None = None) -> list[AccountName]:
+        """Return the names of all accounts, readable or not, in order."""
+        query = select(ACCOUNT.c.name).order_by(ACCOUNT.c.name).limit(limit)
+        if after is not None:
+            query = query.where(ACCOUNT.c.name > after)
+        return [AccountName(name) for name in self._db.execute(query).scalars()]
 
     def save_account(self, account: Account) -> None:
         """Store a new or changed account.

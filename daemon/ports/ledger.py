@@ -163,8 +163,8 @@ class Unit(Protocol):
     def busy_with(self, account: AccountName) -> list[PostId]:
         """Return the account's posts that are being sent, on whichever node, or that the platform still works on."""
 
-    def held(self, now: datetime, reasons: tuple[str, ...], account: AccountName | None) -> list[Post]:
-        """Return held posts with one of these reasons whose hold time (if any) is over."""
+    def held(self, now: datetime | None, reasons: tuple[str, ...], account: AccountName | None) -> list[Post]:
+        """Return held posts with one of these reasons whose hold time (if any) is over; None: whatever their time."""
 
     def finished_retained(self, before: datetime, limit: int) -> list[Post]:
         """Return posts that ended before `before` and whose state still stands on the broker."""
@@ -210,10 +210,16 @@ class Unit(Protocol):
         """
 
     def account(self, name: AccountName, *, lock: bool = False) -> Account | None:
-        """Return one account; `lock` keeps other nodes from changing it until this transaction ends."""
+        """Return one account; `lock` keeps other nodes from changing it until this transaction ends.
+
+        Raises AccountUnreadable where its row makes no sense.
+        """
 
     def accounts(self) -> list[Account]:
-        """Return all accounts by name."""
+        """Return all accounts by name, but those whose row cannot be read: one of them must not stop the others."""
+
+    def account_names(self, after: AccountName | None = None, limit: int | None = None) -> list[AccountName]:
+        """Return the names of all accounts, readable or not, in order."""
 
     def save_account(self, account: Account) -> None:
         """Store a new or changed account.
