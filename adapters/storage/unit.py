@@ -12,6 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from adapters.storage import rows
 from adapters.storage.audit import AuditMixin
 from adapters.storage.discoveries import DiscoveriesMixin
+from adapters.storage.dropping import drop_some
 from adapters.storage.hints import HintsMixin
 from adapters.storage.links import LinksMixin
 from adapters.storage.mark import WATER_FLAGS
@@ -130,12 +131,10 @@ class SqlUnit(
         query = select(func.count()).where(COMMAND.c.node == self._node, COMMAND.c.finished_at.is_(None))
         return self._db.execute(query).scalar_one()
 
-    def drop_commands(self, before: datetime) -> int:
+    def drop_commands(self, before: datetime, limit: int) -> int:
         """Forget finished commands received before `before`; return how many."""
-        query = delete(COMMAND).where(
-            COMMAND.c.received_at < rows.micros(before), COMMAND.c.finished_at.is_not(None)
-        )
-        return self._db.execute(query).rowcount
+        is_old, is_over = COMMAND.c.received_at < rows.micros(before), COMMAND.c.finished_at.is_not(None)
+        return drop_some(self._db, COMMAND, limit, is_old, is_over)
 
     def account(self, name: AccountName, *, lock: bool = False) -> Account | None:
         """Return one account; `lock` keeps other nodes from changing it until this transaction ends."""
@@ -198,9 +197,9 @@ class SqlUnit(
         """Remember a call for the local budget."""
         self._db.execute(ADD_CALL, {"account": account, "endpoint": endpoint.value, "at": rows.micros(at)})
 
-    def drop_calls(self, before: datetime) -> None:
-        """Forget calls that no window can reach any more."""
-        self._db.execute(delete(CALL).where(CALL.c.at < rows.micros(before)))
+    def drop_calls(self, before: datetime, limit: int) -> int:
+        """Forget calls that no window can reach any more; return how many."""
+        return drop_some(self._db, CALL, limit, CALL.c.at < rows.micros(before))
 
     def flag(self, name: str) -> str | None:
         """Return a flag of this node."""
@@ -288,15 +287,15 @@ class SqlUnit(
             self.sequence = self._db.execute(LAST_SEQUENCE, {"node": self._node}).scalar() or 0
         return self.sequence
 
-    def drop_outbox(self, before: datetime) -> int:
+    def drop_outbox(self, before: datetime, limit: int) -> int:
         """Forget sent rows from before; return how many. The latest event stays: it carries the sequence."""
-        query = delete(OUTBOX).where(
+        return drop_some(
+            self._db, OUTBOX, limit,
             OUTBOX.c.node == self._node,
             OUTBOX.c.created_at < rows.micros(before),
             OUTBOX.c.sent_at.is_not(None),
             or_(OUTBOX.c.sequence.is_(None), OUTBOX.c.sequence != self.last_sequence()),
-        )
-        return self._db.execute(query).rowcount
+        )  # fmt: skip
 
     def _next_sequence(self) -> int:
         # Counted on within the transaction: a rollback gives the number back, no holes.
