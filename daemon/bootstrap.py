@@ -56,7 +56,7 @@ from daemon.ports import MediaProbe, MediaStore
 from daemon.pulse import BUS_S, HTTP_S, MQTT_S, TIMER_S, WORKERS_S, Pulse
 from daemon.reloading import Reloader
 from daemon.session_parts import session_parts, session_policy
-from daemon.start_parts import ShutGate, ledger_store, note_start, say_safe_mode, vault_of
+from daemon.start_parts import doors_of, ledger_store, note_start, say_safe_mode, vault_of
 from daemon.worker import WorkerPool
 
 LOG = logging.getLogger("tokd")
@@ -352,8 +352,7 @@ class _Composition:
         with without_collections():
             from daemon.http_parts import http_server  # noqa: PLC0415 - costs half a second, only where it is used
 
-        safe = self._safe_mode
-        gate = ShutGate(self._gate, safe) if safe is not None and safe.is_blind else self._gate
+        gate, store = doors_of(self._gate, store, self._safe_mode)
         server = http_server(
             self._settings, port, self._version, bus, self._clock, gate, self._app,
             hints=platform, figures=self._figures,
