@@ -304,10 +304,11 @@ def recover_later(
         return found.decision
     if post.claims > len(policy.retry_delays_s):
         return _give_up(post, now, policy)
-    wake_at = next_try(max(post.claims - 1, 0), now, policy, jitter)  # a step that got anywhere has set it to 0
-    if (
-        found.resume
-    ):  # it stays in hand, where its upload is not lost; its lease ends then, and the clock takes it up
+    wake_at = next_try(
+        max(post.claims - 1, 0), now, policy, jitter
+    )  # a step that got anywhere has set it to 0
+    if found.resume:
+        # It stays in hand, where its upload is not lost; its lease ends then, and the clock takes it up.
         return Decision(trigger=None, wake_at=wake_at)
     return Decision(
         trigger=Trigger.RETRY,

@@ -1,5 +1,6 @@
 """What fails again and again is not tried in circles: accounts that cannot be read, and workers that die."""
 
+import json
 from collections.abc import Iterator
 from datetime import timedelta
 from itertools import product
@@ -9,8 +10,10 @@ import pytest
 from sqlalchemy import update
 
 from adapters.storage.statements import ACCOUNT
+from daemon.domain.ids import AccountName
 from daemon.domain.policy import Policy
 from daemon.domain.post import IN_HAND, MOVES, State, Trigger
+from daemon.domain.reports import StatesTouched
 from daemon.domain.verdicts import HOLD_CRASHES, HOLD_UNREADABLE, recover_later
 from tests.core import POLICY, Core
 from tests.fakes.values import NOW, a_post, an_address_post, an_attempt
@@ -116,14 +119,18 @@ def test_a_refresh_token_that_no_key_opens_gives_its_turn_back(core: Core) -> No
 def test_an_account_that_cannot_be_read_stops_no_other_and_is_named_by_health(core: Core) -> None:
     core.link("bob")
     post = core.scheduled(account="bob", in_s=1)
+    core.scheduled(in_s=1)
     core.write(
         lambda unit: unit._db.execute(update(ACCOUNT).where(ACCOUNT.c.name == "ada").values(creator=BROKEN))
     )
 
     core.run_for(60)
+    core.bus.ask(StatesTouched(frozenset({AccountName("ada"), AccountName("bob")}), daemon=True))
     core.sweep()
 
     assert core.post(post).state is State.PUBLISHED
+    [told] = [json.loads(text) for path, text in core.kept[-3:] if path == "account/bob"]
+    assert told["last_result"]["post"] == post
     assert (
         "account ada cannot be read; `tokd db check` says more" in core.do("system/health", id="")["degraded"]
     )
