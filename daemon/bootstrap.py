@@ -333,6 +333,7 @@ class _Composition:
             settings, bus, self._clock, self._boot, self._info, lambda error: self._app.died("mqtt", error),
             on_secret=self._redactor.add, pass_point=failpoints.hit,
             neighbour=homeassistant_parts.birth(self._settings),
+            on_left_out=lambda count: self._figures.count(Tally.LEFT_OUT, by=count),
         )  # fmt: skip
         bus.add_publisher(gateway)
         self._add("mqtt", gateway.start, gateway.stop)
