@@ -91,6 +91,7 @@ class Relay:
         self.report(force=True)
         self._link = None
         self._line.clear()
+        self.tell_left_out()
         self._in_flight.clear()
         self._page = {}
         self._is_behind = False
