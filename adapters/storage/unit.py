@@ -55,7 +55,7 @@ class SqlUnit(
 
     def __init__(
         self, connection: Connection, node: NodeName, last_sequence: int | None = None, *, has_reader: bool = True,
-        redact: Callable[[str], str] = str, trail: Tail | None = None,
+        redact: Callable[[str], str] = str, trail: Tail | None = None, damaged: set[str] | None = None,
     ) -> None:  # fmt: skip
         self.sequence = last_sequence  # this node's latest event; None: not known yet
         self.trail = trail
@@ -67,6 +67,7 @@ class SqlUnit(
         self._accounts: dict[AccountName, Account | None] = {}
         self._changes = self._total_changes()
         self._states: dict[PostId, str] = {}
+        self._damaged = set() if damaged is None else damaged
         self.moves: list[tuple[str, str]] = []
 
     def changes_made(self) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import update
 
-from adapters.storage.statements import ACCOUNT
+from adapters.storage.statements import ACCOUNT, POST
 from daemon.domain.ids import AccountName
 from daemon.domain.policy import Policy
 from daemon.domain.post import IN_HAND, MOVES, State, Trigger
@@ -136,6 +136,17 @@ def test_an_account_that_cannot_be_read_stops_no_other_and_is_named_by_health(co
     )
     assert [found["account"] for found in core.do("account/list", id="")["accounts"]] == ["bob"]
     harm(core, None)
+
+
+def test_a_post_that_cannot_be_read_stops_no_other(core: Core, caplog: pytest.LogCaptureFixture) -> None:
+    core.link("bob")
+    bad, good = core.scheduled(in_s=1), core.scheduled(account="bob", in_s=POLICY.lease_s + 100)
+    core.write(lambda unit: unit._db.execute(update(POST).where(POST.c.id == bad).values(facts="{")))
+
+    core.run_for(POLICY.lease_s + 200)
+
+    assert core.post(good).state is State.PUBLISHED
+    assert caplog.text.count(f"post {bad} cannot be read") == 1
 
 
 # -- a worker that dies --------------------------------------------------------------------------------------
