@@ -57,7 +57,7 @@ from daemon.pulse import BUS_S, HTTP_S, MQTT_S, TIMER_S, WORKERS_S, Pulse
 from daemon.reloading import Reloader
 from daemon.session_parts import session_parts, session_policy
 from daemon.signals import print_stacks_later
-from daemon.start_parts import ShutGate, ledger_store, note_start, say_safe_mode, vault_of
+from daemon.start_parts import doors_of, ledger_store, note_start, say_safe_mode, vault_of
 from daemon.worker import WorkerPool
 
 LOG = logging.getLogger("tokd")
@@ -332,6 +332,7 @@ class _Composition:
             settings, bus, self._clock, self._boot, self._info, lambda error: self._app.died("mqtt", error),
             on_secret=self._redactor.add, pass_point=failpoints.hit,
             neighbour=homeassistant_parts.birth(self._settings),
+            on_left_out=lambda count: self._figures.count(Tally.LEFT_OUT, by=count),
         )  # fmt: skip
         bus.add_publisher(gateway)
         self._add("mqtt", gateway.start, gateway.stop)
@@ -351,8 +352,7 @@ class _Composition:
         with without_collections():
             from daemon.http_parts import http_server  # noqa: PLC0415 - costs half a second, only where it is used
 
-        safe = self._safe_mode
-        gate = ShutGate(self._gate, safe) if safe is not None and safe.is_blind else self._gate
+        gate, store = doors_of(self._gate, store, self._safe_mode)
         server = http_server(
             self._settings, port, self._version, bus, self._clock, gate, self._app,
             hints=platform, figures=self._figures,

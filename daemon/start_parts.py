@@ -3,7 +3,7 @@
 import logging
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime
 from pathlib import Path
 
@@ -15,8 +15,9 @@ from config.settings import Settings
 from daemon.domain.access import Claims
 from daemon.domain.figures import Figures, Look
 from daemon.domain.ids import NodeName
+from daemon.domain.media import StoredMedia, UploadState
 from daemon.domain.safe_mode import SafeMode
-from daemon.ports import Clock, Gate
+from daemon.ports import Clock, Gate, MediaStore, OpenUpload
 
 LOG = logging.getLogger("tokd")
 
@@ -80,6 +81,49 @@ class ShutGate:
         """Raise Rejected: unauthorized for what is no token of ours, safe_mode for one that is."""
         self._gate.check(text, now)
         raise self._safe.refusal()
+
+
+class ShutStore:
+    """The media store of a daemon in safe mode: it tells what is here, and takes nothing."""
+
+    def __init__(self, store: MediaStore, safe: SafeMode) -> None:
+        self._store = store
+        self._safe = safe
+
+    def begin(
+        self,
+        sha256: str | None = None,  # noqa: ARG002 - whatever it is
+        size: int | None = None,  # noqa: ARG002
+        offset: int | None = None,  # noqa: ARG002
+        *,
+        expected: int = 0,  # noqa: ARG002
+    ) -> OpenUpload | StoredMedia:
+        """Raise Rejected(safe_mode)."""
+        raise self._safe.refusal()
+
+    def look(self, sha256: str) -> UploadState | None:
+        """Return how much of it is here; None where nobody has sent any of it."""
+        return self._store.look(sha256)
+
+    def sweep(self) -> int:
+        """Remove nothing."""
+        return 0
+
+    def aged(self, days: float) -> dict[str, str]:  # noqa: ARG002
+        """Return nothing: no file counts as old."""
+        return {}
+
+    def remove(self, names: Collection[str], days: float) -> None:
+        """Remove nothing."""
+
+
+def doors_of(gate: Gate, store: MediaStore | None, safe: SafeMode | None) -> tuple[Gate, MediaStore | None]:
+    """Return what HTTP asks for tokens and for a place for uploads; in safe mode they are shut as far as they must."""
+    if safe is None:
+        return gate, store
+    return ShutGate(gate, safe) if safe.is_blind else gate, ShutStore(
+        store, safe
+    ) if store is not None else None
 
 
 def say_safe_mode(safe: SafeMode, say: Callable[[str], None]) -> None:

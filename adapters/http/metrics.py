@@ -24,6 +24,11 @@ _COUNTERS = {
     Tally.UPLOAD_BYTES: ("tokd_upload_bytes", "Bytes of media that the platform has taken.", ()),
     Tally.REPEATS: ("tokd_inbox_duplicates", "Commands that came again and were not done again.", ()),
     Tally.LAUNCH_FAILURES: ("tokd_browser_launch_failures", "Browser sessions that never came to run.", ()),
+    Tally.LEFT_OUT: (
+        "tokd_mqtt_answers_left_out",
+        "Answers over MQTT for which there was no room: their actor sent faster than it could be answered.",
+        (),
+    ),
     Tally.CLOCK_JUMPS: ("tokd_clock_jumps", "Steps of the clock, or sleeps of the machine.", ()),
     Tally.HINTS: ("tokd_webhooks", "Webhooks, by what they led to.", ("outcome",)),
 }

@@ -22,6 +22,7 @@ class MqttGateway:
     `on_death` is called from the network thread when it ends by an error that nobody foresaw; the daemon
     must not go on without it. `on_secret` is told the password, so that logging can redact it.
     `pass_point` is called at the named places of a crash test. When `neighbour` says so, everything is said again.
+    `on_left_out` is told how many answers were left out because their actor sends faster than it can be answered.
     """
 
     transport = "mqtt"
@@ -40,13 +41,14 @@ class MqttGateway:
         share: Callable[[], float] = random.random,
         pass_point: Callable[[str], None] = lambda _name: None,
         neighbour: Neighbour | None = None,
+        on_left_out: Callable[[int], None] = lambda _count: None,
     ) -> None:
         self._settings = settings
         self._clock = clock
         self._on_death = on_death
         self._on_secret = on_secret
         self._make_network: Callable[[Mailbox], Network] = lambda mailbox: Network(
-            settings, bus, clock, boot, info, mailbox, share, pass_point, neighbour
+            settings, bus, clock, boot, info, mailbox, share, pass_point, neighbour, on_left_out
         )
         self._mailbox: Mailbox | None = None
         self._network: Network | None = None

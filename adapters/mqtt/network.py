@@ -36,7 +36,7 @@ class Network:
     def __init__(
         self, settings: MqttSettings, bus: Bus, clock: Clock, boot: str, info: Callable[[], dict[str, Any]],
         mailbox: Mailbox, share: Callable[[], float], pass_point: Callable[[str], None],
-        neighbour: Neighbour | None = None,
+        neighbour: Neighbour | None = None, on_left_out: Callable[[int], None] = lambda _count: None,
     ) -> None:  # fmt: skip
         self._settings = settings
         self._bus = bus
@@ -54,7 +54,7 @@ class Network:
             complain=self._complain,
             self_test_s=settings.self_test_s,
         )
-        self._relay = Relay(bus, clock, self._topics, self._reception.letter_left, pass_point)
+        self._relay = Relay(bus, clock, self._topics, self._reception.letter_left, pass_point, on_left_out)
         self._backoff = Backoff(share)
         self._log_limit = OncePer(60.0)
         self._is_v5 = settings.protocol != "3.1.1"
@@ -132,6 +132,7 @@ class Network:
             self._say_again(now)
             self._relay.pump()
             self._relay.report()
+            self._relay.tell_left_out()
         elif now >= self._connack_by:
             self._lose("the broker did not answer CONNECT")
         if self._mailbox.stop_by is not None:

@@ -10,7 +10,7 @@ from adapters.mqtt.inbound import Delivery, Echoes, busy_reply, is_clear, read_d
 from adapters.mqtt.letters import JSON, Ack, Letter
 from adapters.mqtt.link import Link
 from adapters.mqtt.mailbox import Mailbox
-from adapters.mqtt.relay import MOST_IN_MEMORY, Relay
+from adapters.mqtt.relay import Relay
 from daemon.domain.topics import Topics
 from daemon.ports import Bus, Clock
 
@@ -89,16 +89,15 @@ class Reception:
     def _turn_away(self, delivery: Delivery, ack: Ack, relay: Relay) -> None:
         self._complain("too many commands wait; new ones are answered busy")
         request = delivery.request
-        if relay.queued < 2 * MOST_IN_MEMORY:
-            payload = busy_reply(request, self._topics.node, self._boot, self._clock.now()).encode()
-            relay.add(
-                Letter(
-                    kind="reply",
-                    topic=request.reply_to,
-                    payload=payload,
-                    content_type=JSON,
-                    correlation=request.correlation,
-                )
+        payload = busy_reply(request, self._topics.node, self._boot, self._clock.now()).encode()
+        relay.add(
+            Letter(
+                kind="reply",
+                topic=request.reply_to,
+                payload=payload,
+                content_type=JSON,
+                correlation=request.correlation,
             )
+        )
         if ack.qos:
             relay.add(ack)

@@ -1,12 +1,13 @@
 """The line of what goes out: in order, at most 20 unacknowledged, bounded; the rest waits in the database."""
 
 import logging
-from collections import deque
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from adapters.mqtt.backoff import OncePer
 from adapters.mqtt.inbound import TRANSPORT
 from adapters.mqtt.letters import Ack, Letter, letter_of
+from adapters.mqtt.line import Line
 from adapters.mqtt.link import Acknowledged, Connected, Link
 from daemon.domain.reports import MessagesSent
 from daemon.domain.topics import Topics
@@ -16,6 +17,10 @@ log = logging.getLogger("tokd.mqtt")
 
 PAGE = 100
 MOST_IN_MEMORY = 1000
+MOST_ANSWERS = 4000  # of a kilobyte at most, as good as all of them
+MOST_OF_ONE = 2000
+MOST_NAMED = 100
+LONG_BURST_S = 60.0
 REPORT_ROWS = 100
 REPORT_AFTER_S = 0.05
 
@@ -34,13 +39,17 @@ class Relay:
         topics: Topics,
         left: Callable[[Letter], None],
         pass_point: Callable[[str], None] = lambda _name: None,
+        on_left_out: Callable[[int], None] = lambda _count: None,
     ) -> None:
         self._bus = bus
         self._clock = clock
         self._topics = topics
         self._left = left  # told of every letter that leaves
         self._pass_point = pass_point  # told of the places where a crash test may end the process
-        self._line: deque[Letter | Ack] = deque()
+        self._on_left_out = on_left_out  # told how many answers were left out
+        self._line = Line(MOST_ANSWERS, MOST_OF_ONE)
+        self._left_out: Counter[str] = Counter()  # answers that were, by actor; not told yet
+        self._left_out_since = 0.0
         self._in_flight: dict[int, Letter] = {}
         self._link: Link | None = None
         self._window = 0
@@ -82,6 +91,7 @@ class Relay:
         self.report(force=True)
         self._link = None
         self._line.clear()
+        self.tell_left_out()
         self._in_flight.clear()
         self._page = {}
         self._is_behind = False
@@ -95,10 +105,9 @@ class Relay:
                 continue
             if message.row and (self._is_behind or self._page.get(message.row) == message.payload):
                 continue
-            if not message.row and len(self._line) > 2 * MOST_IN_MEMORY:
-                continue
-            self._put(message)
-        if len(self._line) > MOST_IN_MEMORY:
+            if message.row or message.kind == "reply" or self._line.letters <= 2 * MOST_IN_MEMORY:
+                self._put(message)
+        if self._line.letters > MOST_IN_MEMORY:
             self.fall_behind()
 
     def caught_up(self) -> None:
@@ -107,7 +116,7 @@ class Relay:
 
     def finish(self, letter: Letter) -> None:
         """Send this letter and nothing after it. Rows that have not left stay in the database."""
-        self._line = deque([letter, *(item for item in self._line if isinstance(item, Ack))])
+        self._line.end_with(letter)
         self._is_behind = False
         self._is_last = True
 
@@ -115,17 +124,21 @@ class Relay:
         """Forget the rows in the line and read them from the database when their turn comes."""
         if self._link is None or self._is_behind or self._is_last:
             return
-        kept = [item for item in self._line if isinstance(item, Ack) or not item.row]
-        dropped = len(self._line) - len(kept)
-        self._line = deque(kept)
+        dropped = self._line.forget_rows()
         self._is_behind = True
         self._read_to = self._last_left
         log.info("outbox does not fit into memory", extra={"action": "mqtt_behind", "rows": dropped})
 
     def add(self, item: Letter | Ack) -> None:
-        """Put a letter of the gateway's own, or an ack, into the line."""
-        if self._link is not None:
-            self._line.append(item)
+        """Put a letter of the gateway's own, an answer or an ack into the line."""
+        if self._link is None:
+            return
+        if isinstance(item, Ack):
+            self._line.put_ack(item)
+        elif item.kind == "reply" and not item.row:
+            self._put_answer(item)
+        else:
+            self._line.put(item)
 
     def read_page(self) -> None:
         """Take the next unsent rows from the database into the line."""
@@ -141,19 +154,16 @@ class Relay:
     def pump(self) -> None:
         """Send as much as the window allows; read the next page when the line runs low."""
         while self._link is not None:
-            if self._is_behind and len(self._line) < self._window:
+            if self._is_behind and self._line.letters < self._window:
                 self.read_page()
-            if not self._line:
+            while (ack := self._line.next_ack()) is not None:
+                self._acknowledge(ack)
+            if len(self._in_flight) >= self._window:
                 return
-            head = self._line[0]
-            if isinstance(head, Ack):
-                self._line.popleft()
-                self._acknowledge(head)
-            elif len(self._in_flight) < self._window:
-                self._line.popleft()
-                self._send(self._link, head)
-            else:
+            letter = self._line.next_letter()
+            if letter is None:
                 return
+            self._send(self._link, letter)
 
     def arrived(self, note: Acknowledged) -> None:
         """Note that the broker has a letter. A refused one counts, too: a second try would change nothing."""
@@ -175,11 +185,36 @@ class Relay:
             self._sent = []
             self._report_at = None
 
+    def tell_left_out(self) -> None:
+        """Tell how many answers were left out, and whose, once a burst is over, and each minute of a long one."""
+        is_over = not self._line.answers or self._clock.monotonic() >= self._left_out_since + LONG_BURST_S
+        if not self._left_out or not is_over:
+            return
+        for actor, count in self._left_out.most_common():
+            log.warning(
+                "%d answers to actor %s were left out: it sends faster than it can be answered; what was not answered "
+                "can be sent again with the same id",
+                count,
+                actor,
+                extra={"action": "mqtt_left_out", "actor": actor, "count": count},
+            )
+        self._on_left_out(self._left_out.total())
+        self._left_out.clear()
+
     def _put(self, message: Outgoing) -> None:
         try:
-            self._line.append(letter_of(message, self._topics))
+            self.add(letter_of(message, self._topics))
         except ValueError as error:
             self._drop(message.kind, message.row, str(error))
+
+    def _put_answer(self, answer: Letter) -> None:
+        actor = self._topics.asker(answer.topic)[:64]
+        if self._line.put_answer(actor, answer):
+            return
+        if not self._left_out:
+            self._left_out_since = self._clock.monotonic()
+        is_named = actor in self._left_out or len(self._left_out) < MOST_NAMED
+        self._left_out[actor if is_named else "(others)"] += 1
 
     def _send(self, link: Link, letter: Letter) -> None:
         self._last_left = max(self._last_left, letter.row)

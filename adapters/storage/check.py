@@ -108,7 +108,7 @@ def unreadable_rows(raw: sqlite3.Connection, most: int) -> list[str]:
         for row in cursor.execute(f"SELECT * FROM {table} {rest} LIMIT ?", (most,)):  # noqa: S608
             try:
                 read(dict(row))
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
+            except rows.DAMAGED as error:
                 faults.append(f"{table} {row[0]} holds what cannot be ({type(error).__name__})")
     return faults
 

@@ -2,8 +2,9 @@
 
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, text
+from sqlalchemy import Connection, text
 
+from adapters.storage.dropping import drop_some
 from adapters.storage.rows import micros
 from adapters.storage.statements import WEBHOOK
 
@@ -20,6 +21,6 @@ class HintsMixin:
         """Remember a hint; return False where any node has had it before."""
         return self._db.execute(_ADD, {"key": key, "at": micros(now)}).rowcount == 1
 
-    def drop_hints(self, before: datetime) -> None:
-        """Forget hints that came before `before`."""
-        self._db.execute(delete(WEBHOOK).where(WEBHOOK.c.received_at < micros(before)))
+    def drop_hints(self, before: datetime, limit: int) -> int:
+        """Forget hints that came before `before`; return how many."""
+        return drop_some(self._db, WEBHOOK, limit, WEBHOOK.c.received_at < micros(before))

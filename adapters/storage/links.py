@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select, update
 
+from adapters.storage.dropping import drop_some
 from adapters.storage.rows import instant, micros
 from adapters.storage.statements import LINK
 from daemon.domain.ids import AccountName, Actor, NodeName
@@ -60,9 +61,9 @@ class LinksMixin:
         """Forget an account's link."""
         self._db.execute(delete(LINK).where(LINK.c.account == account))
 
-    def drop_links(self, before: datetime) -> None:
-        """Forget links that had expired before `before`."""
-        self._db.execute(delete(LINK).where(LINK.c.expires_at < micros(before)))
+    def drop_links(self, before: datetime, limit: int) -> int:
+        """Forget links that had expired before `before`; return how many."""
+        return drop_some(self._db, LINK, limit, LINK.c.expires_at < micros(before))
 
 
 def _link(row: Mapping[str, Any]) -> PendingLink:

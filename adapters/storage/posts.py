@@ -1,5 +1,6 @@
 """The posts of one transaction: reading, saving under a version, claiming."""
 
+import logging
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -48,7 +49,9 @@ from daemon.domain.errors import StaleAttempt
 from daemon.domain.ids import AccountName, NodeName, PostId
 from daemon.domain.post import FINAL, Attempt, Post, State
 
+LOG = logging.getLogger("tokd.storage")
 ENDED = sorted(FINAL)
+_EVER = 2**63 - 1  # in microseconds: no time is later
 
 
 class PostsMixin:
@@ -57,6 +60,7 @@ class PostsMixin:
     _db: Connection
     _node: NodeName
     _states: dict[PostId, str]  # of the posts that this transaction has seen
+    _damaged: set[str]  # posts that cannot be read; told already
     moves: list[tuple[str, str]]  # what it has changed: state before, state after
 
     def post(self, post_id: PostId) -> Post | None:
@@ -172,7 +176,7 @@ class PostsMixin:
     def due_but_barred(self, now: datetime, limit: int, *, all_of_them: bool = False) -> list[Post]:
         """Return due posts that may not be claimed: too late, or their account cannot post; or simply all."""
         query = ALL_DUE if all_of_them else BARRED
-        return self._posts(query, now=rows.micros(now), node=self._node, limit=limit)
+        return self._readable(query, now=rows.micros(now), node=self._node, limit=limit)
 
     def renew(self, posts: Sequence[PostId], now: datetime, lease_until: datetime) -> None:
         """Extend the lease of posts that this node is driving, once half of it is over."""
@@ -190,15 +194,15 @@ class PostsMixin:
     def followable(self, now: datetime, limit: int) -> list[Post]:
         """Return posts whose status must be read now."""
         query = _skip_locked(FOLLOWABLE) if self._db.dialect.name == "postgresql" else FOLLOWABLE
-        return self._posts(query, now=rows.micros(now), limit=limit)
+        return self._readable(query, now=rows.micros(now), limit=limit)
 
     def in_hand(self, now: datetime | None) -> list[Post]:
         """Return posts in hand whose lease ended before `now` (None: all that this node has claimed)."""
         if now is None:
-            return self._posts(MY_IN_HAND, node=self._node)
+            return self._readable(MY_IN_HAND, node=self._node)
         # What another node is changing right now is not over; nor must one that was stopped in the middle stop this one.
         query = _skip_locked(LEASE_OVER) if self._db.dialect.name == "postgresql" else LEASE_OVER
-        return self._posts(query, now=rows.micros(now), node=self._node)
+        return self._readable(query, now=rows.micros(now), node=self._node)
 
     def busy_with(self, account: AccountName) -> list[PostId]:
         """Return the account's posts that are being sent, on whichever node, or that the platform still works on."""
@@ -206,15 +210,16 @@ class PostsMixin:
         query = select(POST.c.id).where(POST.c.account == account, POST.c.state.in_(states))
         return [PostId(key) for key in self._db.execute(query.order_by(POST.c.id)).scalars()]
 
-    def held(self, now: datetime, reasons: tuple[str, ...], account: AccountName | None) -> list[Post]:
-        """Return held posts with one of these reasons whose hold time (if any) is over."""
+    def held(self, now: datetime | None, reasons: tuple[str, ...], account: AccountName | None) -> list[Post]:
+        """Return held posts with one of these reasons whose hold time (if any) is over; None: whatever their time."""
         query = HELD if account is None else HELD.where(POST.c.account == account)
-        return self._posts(query.order_by(POST.c.due_at), now=rows.micros(now), reasons=list(reasons))
+        moment = _EVER if now is None else rows.micros(now)
+        return self._readable(query.order_by(POST.c.due_at), now=moment, reasons=list(reasons))
 
     def finished_retained(self, before: datetime, limit: int) -> list[Post]:
         """Return posts that ended before `before` and whose state still stands on the broker."""
         query = select(POST).where(POST.c.retained == 1, POST.c.finished_at < rows.micros(before))
-        return self._posts(query.limit(limit))
+        return self._readable(query.limit(limit))
 
     def open_posts(self, after: PostId | None, limit: int) -> list[Post]:
         """Return posts whose state should stand on the broker, ordered by id."""
@@ -293,10 +298,27 @@ class PostsMixin:
         return drop_these(self._db, self._db.execute(query.limit(limit)).scalars().all())
 
     def _posts(self, query: Select[Any], **parameters: Any) -> list[Post]:
-        found = [rows.post_of(row) for row in self._db.execute(query, parameters).mappings()]  # type: ignore[arg-type]
-        for post in found:
-            self._states.setdefault(post.id, post.state.value)
+        return [self._seen(row) for row in self._db.execute(query, parameters).mappings()]  # type: ignore[arg-type]
+
+    def _readable(self, query: Select[Any], **parameters: Any) -> list[Post]:
+        """Return the posts that can be read: one damaged row must not stop the clock for all others."""
+        found = []
+        for row in self._db.execute(query, parameters).mappings():
+            try:
+                found.append(self._seen(row))  # type: ignore[arg-type]
+            except rows.DAMAGED as error:
+                self._complain(row["id"], type(error).__name__)
         return found
+
+    def _complain(self, post_id: str, why: str) -> None:
+        if post_id not in self._damaged:
+            self._damaged.add(post_id)
+            LOG.error("post %s cannot be read (%s) and is left alone; see `tokd db check`", post_id, why)
+
+    def _seen(self, row: rows.Row) -> Post:
+        post = rows.post_of(row)
+        self._states.setdefault(post.id, post.state.value)
+        return post
 
     def _note_move(self, post_id: PostId, state: str) -> None:
         before = self._states.get(post_id)

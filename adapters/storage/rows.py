@@ -8,6 +8,7 @@ from typing import Any
 
 from daemon.domain.account import Account, Creator, Login
 from daemon.domain.addresses import shown_url
+from daemon.domain.errors import AccountUnreadable
 from daemon.domain.events import as_json
 from daemon.domain.ids import AccountName, Actor, NodeName, PostId, TaskId
 from daemon.domain.media import MediaFacts
@@ -17,6 +18,8 @@ from daemon.ports import Outgoing, StoredCommand
 Row = Mapping[str, Any]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+# What reading a row raises where a bit has turned in it, say.
+DAMAGED = (ValueError, KeyError, TypeError, AttributeError, OverflowError)
 
 
 def micros(instant: datetime | None) -> int | None:
@@ -229,6 +232,17 @@ def account_of(row: Row) -> Account:
         creator=Creator(**_tuple_fields(creator, "privacy_options")) if creator else None,
         detail=row["detail"],
     )
+
+
+def readable_account(row: Row) -> Account:
+    """Return the account in a row. Raises AccountUnreadable for one that holds what no tokd has written."""
+    try:
+        return account_of(row)
+    except DAMAGED as error:
+        raise AccountUnreadable(
+            row["name"], f"its row in the ledger holds what cannot be ({type(error).__name__})",
+            "See `tokd db check`; stop tokd and put a backup back with `tokd restore FILE`",
+        ) from error  # fmt: skip
 
 
 def command_of(row: Row) -> StoredCommand:

@@ -6,6 +6,7 @@ from datetime import datetime
 from pydantic import TypeAdapter
 from sqlalchemy import Connection, delete, insert, select, update
 
+from adapters.storage.dropping import drop_some
 from adapters.storage.rows import micros
 from adapters.storage.statements import SESSION, SIGHTING
 from daemon.domain.addresses import shown_url
@@ -48,10 +49,11 @@ class SessionsMixin:
         query = update(SESSION).where(SESSION.c.node == self._node, SESSION.c.id == session.id)
         self._db.execute(query.values(_moving(session)))
 
-    def drop_sessions(self, before: datetime) -> None:
-        """Forget sessions that ended before `before`."""
-        old = SESSION.c.ended_at < micros(before)
-        self._db.execute(delete(SESSION).where(SESSION.c.node == self._node, old))
+    def drop_sessions(self, before: datetime, limit: int) -> int:
+        """Forget sessions that ended before `before`; return how many."""
+        return drop_some(
+            self._db, SESSION, limit, SESSION.c.node == self._node, SESSION.c.ended_at < micros(before)
+        )
 
     def sightings(self) -> dict[ProfileName, Sighting]:
         """Return when each profile was last seen logged in or out on this node."""

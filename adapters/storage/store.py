@@ -48,6 +48,7 @@ class SqlStore:
         self._mark = mark
         self._sequence: int | None = None
         self._trail: Tail | None = None
+        self._damaged: set[str] = set()  # posts that cannot be read: each is told once
         self._engine: Engine | None = None
         self._connection: Connection | None = None
 
@@ -93,6 +94,7 @@ class SqlStore:
                     has_reader=self._has_broker,
                     redact=self._redact,
                     trail=self._trail,
+                    damaged=self._damaged,
                 )
                 yield unit
                 changes = unit.changes_made()

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, insert, select, update
 
+from adapters.storage.dropping import drop_some
 from adapters.storage.rows import instant, micros
 from adapters.storage.statements import TOKEN
 from daemon.domain.access import Token
@@ -47,10 +48,11 @@ class TokensMixin:
         query = update(TOKEN).where(TOKEN.c.node == self._node, TOKEN.c.id == token_id)
         self._db.execute(query.values(revoked_at=micros(now)))
 
-    def drop_tokens(self, before: datetime) -> None:
-        """Forget tokens that had expired before `before`."""
-        old = TOKEN.c.expires_at < micros(before)
-        self._db.execute(delete(TOKEN).where(TOKEN.c.node == self._node, old))
+    def drop_tokens(self, before: datetime, limit: int) -> int:
+        """Forget tokens that had expired before `before`; return how many."""
+        return drop_some(
+            self._db, TOKEN, limit, TOKEN.c.node == self._node, TOKEN.c.expires_at < micros(before)
+        )
 
 
 def _token(row: Mapping[str, Any]) -> Token:

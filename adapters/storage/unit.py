@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from datetime import datetime
 from typing import Any
 
@@ -12,6 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from adapters.storage import rows
 from adapters.storage.audit import AuditMixin
 from adapters.storage.discoveries import DiscoveriesMixin
+from adapters.storage.dropping import drop_some
 from adapters.storage.hints import HintsMixin
 from adapters.storage.links import LinksMixin
 from adapters.storage.mark import WATER_FLAGS
@@ -39,7 +40,7 @@ from adapters.storage.tokens import TokensMixin
 from daemon.domain.account import Account
 from daemon.domain.addresses import quiet_json
 from daemon.domain.audit import Tail
-from daemon.domain.errors import Code, Rejected, StaleAttempt, TokdError
+from daemon.domain.errors import AccountUnreadable, Code, Rejected, StaleAttempt, TokdError
 from daemon.domain.events import Event, as_cloudevent, as_json
 from daemon.domain.ids import AccountName, Actor, NodeName, PostId
 from daemon.domain.platform import Endpoint
@@ -54,7 +55,7 @@ class SqlUnit(
 
     def __init__(
         self, connection: Connection, node: NodeName, last_sequence: int | None = None, *, has_reader: bool = True,
-        redact: Callable[[str], str] = str, trail: Tail | None = None,
+        redact: Callable[[str], str] = str, trail: Tail | None = None, damaged: set[str] | None = None,
     ) -> None:  # fmt: skip
         self.sequence = last_sequence  # this node's latest event; None: not known yet
         self.trail = trail
@@ -66,6 +67,7 @@ class SqlUnit(
         self._accounts: dict[AccountName, Account | None] = {}
         self._changes = self._total_changes()
         self._states: dict[PostId, str] = {}
+        self._damaged = set() if damaged is None else damaged
         self.moves: list[tuple[str, str]] = []
 
     def changes_made(self) -> bool:
@@ -130,12 +132,10 @@ class SqlUnit(
         query = select(func.count()).where(COMMAND.c.node == self._node, COMMAND.c.finished_at.is_(None))
         return self._db.execute(query).scalar_one()
 
-    def drop_commands(self, before: datetime) -> int:
+    def drop_commands(self, before: datetime, limit: int) -> int:
         """Forget finished commands received before `before`; return how many."""
-        query = delete(COMMAND).where(
-            COMMAND.c.received_at < rows.micros(before), COMMAND.c.finished_at.is_not(None)
-        )
-        return self._db.execute(query).rowcount
+        is_old, is_over = COMMAND.c.received_at < rows.micros(before), COMMAND.c.finished_at.is_not(None)
+        return drop_some(self._db, COMMAND, limit, is_old, is_over)
 
     def account(self, name: AccountName, *, lock: bool = False) -> Account | None:
         """Return one account; `lock` keeps other nodes from changing it until this transaction ends."""
@@ -143,13 +143,23 @@ class SqlUnit(
         if lock or name not in self._accounts:
             query = ACCOUNT_BY_NAME.with_for_update() if lock else ACCOUNT_BY_NAME
             row = self._db.execute(query, {"key": name}).mappings().first()
-            self._accounts[name] = rows.account_of(row) if row else None  # type: ignore[arg-type]
+            self._accounts[name] = rows.readable_account(row) if row else None  # type: ignore[arg-type]
         return self._accounts[name]
 
     def accounts(self) -> list[Account]:
-        """Return all accounts by name."""
-        found = self._db.execute(select(ACCOUNT).order_by(ACCOUNT.c.name)).mappings()
-        return [rows.account_of(row) for row in found]  # type: ignore[arg-type]
+        """Return all accounts by name, but those whose row cannot be read: one of them must not stop the others."""
+        found: list[Account] = []
+        for row in self._db.execute(select(ACCOUNT).order_by(ACCOUNT.c.name)).mappings():
+            with suppress(AccountUnreadable):
+                found.append(rows.readable_account(row))  # type: ignore[arg-type]
+        return found
+
+    def account_names(self, after: AccountName | None = None, limit: int | None = None) -> list[AccountName]:
+        """Return the names of all accounts, readable or not, in order."""
+        query = select(ACCOUNT.c.name).order_by(ACCOUNT.c.name).limit(limit)
+        if after is not None:
+            query = query.where(ACCOUNT.c.name > after)
+        return [AccountName(name) for name in self._db.execute(query).scalars()]
 
     def save_account(self, account: Account) -> None:
         """Store a new or changed account.
@@ -188,9 +198,9 @@ class SqlUnit(
         """Remember a call for the local budget."""
         self._db.execute(ADD_CALL, {"account": account, "endpoint": endpoint.value, "at": rows.micros(at)})
 
-    def drop_calls(self, before: datetime) -> None:
-        """Forget calls that no window can reach any more."""
-        self._db.execute(delete(CALL).where(CALL.c.at < rows.micros(before)))
+    def drop_calls(self, before: datetime, limit: int) -> int:
+        """Forget calls that no window can reach any more; return how many."""
+        return drop_some(self._db, CALL, limit, CALL.c.at < rows.micros(before))
 
     def flag(self, name: str) -> str | None:
         """Return a flag of this node."""
@@ -278,15 +288,15 @@ class SqlUnit(
             self.sequence = self._db.execute(LAST_SEQUENCE, {"node": self._node}).scalar() or 0
         return self.sequence
 
-    def drop_outbox(self, before: datetime) -> int:
+    def drop_outbox(self, before: datetime, limit: int) -> int:
         """Forget sent rows from before; return how many. The latest event stays: it carries the sequence."""
-        query = delete(OUTBOX).where(
+        return drop_some(
+            self._db, OUTBOX, limit,
             OUTBOX.c.node == self._node,
             OUTBOX.c.created_at < rows.micros(before),
             OUTBOX.c.sent_at.is_not(None),
             or_(OUTBOX.c.sequence.is_(None), OUTBOX.c.sequence != self.last_sequence()),
-        )
-        return self._db.execute(query).rowcount
+        )  # fmt: skip
 
     def _next_sequence(self) -> int:
         # Counted on within the transaction: a rollback gives the number back, no holes.

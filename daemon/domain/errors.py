@@ -130,6 +130,7 @@ class Fault(StrEnum):
     UNKNOWN_OUTCOME = "unknown_outcome"  # nobody can know whether the call was carried out
     UNKNOWN_CODE = "unknown_code"  # an error code nobody has documented
     CANCELLED = "cancelled"  # the platform confirms our own cancel
+    UNREADABLE = "unreadable"  # held until what is stored of the account can be read again
 
 
 class PlatformError(TokdError):
@@ -158,6 +159,23 @@ class PlatformError(TokdError):
 
 class UploadUrlDead(PlatformError):
     """The upload address is gone (403, 404): this upload can never be finished, so it can never publish."""
+
+
+class AccountUnreadable(PlatformError):
+    """What is stored of an account makes no sense, or no key opens its tokens: nothing can be asked for it."""
+
+    def __init__(self, account: str, why: str, advice: str) -> None:
+        super().__init__(
+            Fault.UNREADABLE, "account_unreadable", f"account {account} cannot be read: {why}", advice=advice
+        )
+
+
+def unopened(account: str) -> AccountUnreadable:
+    """Return the error of an account whose tokens no key opens."""
+    return AccountUnreadable(
+        account, "its tokens were sealed with a key that is not among the vault's keys",
+        f"Bring back the old key, or link the account again with `tokd account link {account}`",
+    )  # fmt: skip
 
 
 class Interrupted(TokdError):

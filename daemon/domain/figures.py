@@ -16,6 +16,7 @@ class Tally(StrEnum):
     REPEATS = "repeats"  # commands that were answered with their stored reply
     LAUNCH_FAILURES = "launch_failures"
     CLOCK_JUMPS = "clock_jumps"
+    LEFT_OUT = "left_out"  # answers over MQTT for which there was no room
     HINTS = "hints"  # label: what a webhook has led to
 
 

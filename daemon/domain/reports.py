@@ -48,6 +48,11 @@ class RetainedSetDue:
 
 
 @dataclass(frozen=True, slots=True)
+class RetentionDue:
+    """The next page of what is old must be forgotten."""
+
+
+@dataclass(frozen=True, slots=True)
 class CommandUndone:
     """A command was refused after its transaction had begun, which was rolled back and the audit trail with it."""
 

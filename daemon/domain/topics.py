@@ -89,6 +89,10 @@ class Topics:
         """Return the place where a command is answered that names none."""
         return f"{self.base}/reply{topic[len(f'{self.base}/cmd') :]}"
 
+    def asker(self, topic: str) -> str:
+        """Return the actor who is answered on a topic under `reply/`."""
+        return topic.removeprefix(f"{self.base}/reply/").partition("/")[0]
+
     def may_reply_to(self, topic: str, actor: str) -> bool:
         """Tell whether the actor may be answered here (mqtt.md section 3.1: the confused deputy).
 

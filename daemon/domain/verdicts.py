@@ -18,6 +18,7 @@ HOLD_DISABLED = "account_disabled"
 HOLD_SCOPE = "scope_missing"
 HOLD_CAP = "cap_reached"
 HOLD_CRASHES = "crashes_the_daemon"
+HOLD_UNREADABLE = "account_unreadable"  # over as soon as the account can be read again
 RESTORED = "restored"  # why it is uncertain: the ledger came back from a backup
 TIMED_HOLDS = (HOLD_CAP,)  # over when their time is
 
@@ -67,6 +68,11 @@ def decide_failure(
             )
         case Fault.BANNED:
             return Decision(trigger=Trigger.FAIL, code=error.code, detail=words, disables_account=True)
+        case Fault.UNREADABLE:
+            detail = f"{words} tokd looks again by itself"
+            return Decision(
+                trigger=Trigger.HOLD, code=HOLD_UNREADABLE, detail=detail, wake_at=next_try(0, now, policy)
+            )
         case Fault.TRANSIENT | Fault.UNKNOWN_OUTCOME:
             return _retry(post, error, now, policy, jitter)
         case _:
@@ -91,8 +97,7 @@ def _retry(post: Post, error: PlatformError, now: datetime, policy: Policy, jitt
             code="retries_spent",
             detail=f"gave up after {post.tries + 1} attempts; the last said {error.code}: {error.message}",
         )
-    delay = policy.retry_delays_s[post.tries] * max(0.1, jitter)
-    wake_at = now + timedelta(seconds=delay)
+    wake_at = next_try(post.tries, now, policy, jitter)
     if post.late_rule is not LateRule.POST and post.due_at is not None:
         deadline = post.due_at + timedelta(seconds=post.late_after_s)
         if wake_at > deadline:
@@ -104,6 +109,12 @@ def _retry(post: Post, error: PlatformError, now: datetime, policy: Policy, jitt
     return Decision(
         trigger=Trigger.RETRY, wake_at=wake_at, code=error.code, detail=error.message, costs_try=True
     )
+
+
+def next_try(tries: int, now: datetime, policy: Policy, jitter: float = 1) -> datetime:
+    """Return when to try again after so many tries that came to nothing; the last delay repeats."""
+    delays = policy.retry_delays_s or (policy.retry_after_max_s,)
+    return now + timedelta(seconds=delays[min(tries, len(delays) - 1)] * max(0.1, jitter))
 
 
 def decide_status(
@@ -281,9 +292,36 @@ def recover(post: Post, attempt: Attempt | None, now: datetime, policy: Policy) 
     )
 
 
+def recover_later(
+    post: Post, attempt: Attempt | None, now: datetime, policy: Policy, jitter: float
+) -> Decision:
+    """Return the crash table's action for a post whose worker has died while tokd goes on: not at once, but later.
+
+    What ended the worker is still there most of the time, so the same at once would turn in circles.
+    """
+    found = recover(post, attempt, now, policy)
+    if found.decision is not None and found.decision.trigger not in {Trigger.REQUEUE, Trigger.RETRY}:
+        return found.decision
+    if post.claims > len(policy.retry_delays_s):
+        return _give_up(post, now, policy)
+    wake_at = next_try(
+        max(post.claims - 1, 0), now, policy, jitter
+    )  # a step that got anywhere has set it to 0
+    if found.resume:
+        # It stays in hand, where its upload is not lost; its lease ends then, and the clock takes it up.
+        return Decision(trigger=None, wake_at=wake_at)
+    return Decision(
+        trigger=Trigger.RETRY,
+        wake_at=wake_at,
+        code="interrupted",
+        detail="tokd failed while it worked on this post, before anything could appear; its log says more",
+        after_crash=True,
+    )
+
+
 def _give_up(post: Post, now: datetime, policy: Policy) -> Decision:
     """Stop taking up a post that has ended its worker too often; past the point of no return it is doubted."""
-    detail = f"tokd ended {post.claims} times while it worked on this post; look at the log, then "
+    detail = f"tokd failed or ended {post.claims} times while it worked on this post; look at the log, then "
     if post.state is State.COMMITTING:
         return Decision(
             trigger=Trigger.DOUBT,

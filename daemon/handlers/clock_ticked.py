@@ -11,6 +11,7 @@ from daemon.domain.work import Deliver
 from daemon.handlers.context import Context
 from daemon.handlers.decisions import carry_out
 from daemon.handlers.looking import look_now
+from daemon.handlers.readable import release_readable
 from daemon.handlers.recovery import recover_post
 from daemon.handlers.release import release_held
 
@@ -29,7 +30,7 @@ def handle(report: ClockTicked, context: Context) -> None:  # noqa: ARG001 - the
         _recover(context)
     waiting = sum(due.get(state, 0) for state in WAITING)
     if State.HELD in due:
-        waiting += release_held(context, TIMED_HOLDS)
+        waiting += release_held(context, TIMED_HOLDS) + release_readable(context)
     if waiting and (context.is_paused() or _claim(context) < waiting):
         _hold_barred(context)
     if due.keys() & FOLLOWED:

@@ -17,9 +17,13 @@ def daemon_view(context: Context) -> dict[str, Any]:
     """Return the daemon's state as it stands in `state/daemon` and in the health answer."""
     parts = context.rules.health()
     counts = context.unit.count_posts()
-    accounts = [account.name for account in context.unit.accounts() if account.login is Login.NEEDS_LOGIN]
+    accounts = context.unit.accounts()
+    unreadable = sorted(set(context.unit.account_names()) - {account.name for account in accounts})
     degraded = [name for name, part in parts.items() if not part.get("ok", True)]
-    degraded += [f"account {name} needs a login" for name in accounts]
+    degraded += [
+        f"account {account.name} needs a login" for account in accounts if account.login is Login.NEEDS_LOGIN
+    ]
+    degraded += [f"account {name} cannot be read; `tokd db check` says more" for name in unreadable]
     problems = list(degraded)
     if context.is_paused():
         degraded.append("paused")

@@ -7,7 +7,7 @@ from daemon.domain.account import Account
 from daemon.domain.errors import Code, Rejected
 from daemon.domain.events import EventType
 from daemon.domain.ids import AccountName
-from daemon.domain.verdicts import HOLD_LOGIN, HOLD_SCOPE
+from daemon.domain.verdicts import HOLD_LOGIN, HOLD_SCOPE, HOLD_UNREADABLE
 from daemon.domain.work import RefreshAccount
 from daemon.handlers.context import Context
 from daemon.handlers.release import release_held
@@ -57,7 +57,7 @@ def keep_linked(context: Context, account: Account, **told: Any) -> Account:
         if not old.enabled:
             account = replace(account, enabled=False, detail=switched_off(account.name))
     context.save_account(account, EventType.ACCOUNT_LINKED, **told)
-    release_held(context, (HOLD_LOGIN, HOLD_SCOPE), account.name)
+    release_held(context, (HOLD_LOGIN, HOLD_SCOPE, HOLD_UNREADABLE), account.name, at_once=True)
     context.start(RefreshAccount(account.name))
     return account
 

@@ -12,6 +12,7 @@ from daemon.handlers.sealing import under_newest_key
 from daemon.ports import Unit, Vault
 
 PAGE = 50
+_ACCOUNTS = "account:"  # how the mark of a page of accounts begins
 
 
 @dataclass(slots=True)
@@ -35,17 +36,23 @@ def handle(command: ResealSecrets, context: Context) -> dict[str, Any]:
 
 
 def reseal_page(unit: Unit, vault: Vault, after: str | None) -> Page:
-    """Seal one page anew: all accounts and pending links first, then attempts that hold an upload address."""
+    """Seal one page anew: the pending links and the accounts first, then attempts that hold an upload address.
+
+    Between two pages others write, and under the newest key only (handlers/sealing.py): a row that a page has passed
+    is never behind again.
+    """
     page = Page()
     if after is None:
-        for account in unit.accounts():
-            _reseal_account(account.name, page, unit, vault)
-        for link in unit.links():
-            # One that cannot be read keeps no key: its person begins again.
-            fresh = _again(VERIFIER, link.account, link.verifier or "", Page(), vault) or None
-            if fresh != link.verifier:
-                page.resealed += 1
-                unit.save_link(replace(link, verifier=fresh))
+        _reseal_links(page, unit, vault)
+    if after is None or after.startswith(_ACCOUNTS):
+        last = AccountName(after.removeprefix(_ACCOUNTS)) if after is not None else None
+        names = unit.account_names(last, PAGE)
+        for name in names:
+            _reseal_account(name, page, unit, vault)
+        if len(names) == PAGE:
+            page.next = f"{_ACCOUNTS}{names[-1]}"
+            return page
+        after = None
     attempts = unit.sealed_attempts(_read_mark(after), PAGE)
     for attempt in attempts:
         fresh = _again("upload_url", attempt.post, attempt.upload_url or "", page, vault)
@@ -54,6 +61,15 @@ def reseal_page(unit: Unit, vault: Vault, after: str | None) -> Page:
     if len(attempts) == PAGE:
         page.next = f"{attempts[-1].post}/{attempts[-1].number}"
     return page
+
+
+def _reseal_links(page: Page, unit: Unit, vault: Vault) -> None:
+    for link in unit.links():
+        # One that cannot be read keeps no key: its person begins again.
+        fresh = _again(VERIFIER, link.account, link.verifier or "", Page(), vault) or None
+        if fresh != link.verifier:
+            page.resealed += 1
+            unit.save_link(replace(link, verifier=fresh))
 
 
 def _reseal_account(name: AccountName, page: Page, unit: Unit, vault: Vault) -> None:

@@ -5,16 +5,13 @@ from datetime import timedelta
 
 from daemon.domain.account import Login
 from daemon.domain.ids import PostId
-from daemon.domain.reports import RetainedSetDue, SweepDue
+from daemon.domain.reports import RetainedSetDue, RetentionDue, SweepDue
 from daemon.domain.work import RefreshAccount, SweepMedia, SweepSessions, UnlinkTokens
 from daemon.handlers.context import Context
 from daemon.handlers.health import daemon_view
-from daemon.handlers.hint_received import KEEP
 from daemon.handlers.retained_set_due import REST_FLAG
 
 PAGE = 200
-AUDIT_PAGE = 2000  # at once: a sweep must not hold up the bus
-KEEP_LINKS_S = 86400  # so that a late answer is told why
 
 
 def handle(report: SweepDue, context: Context) -> None:  # noqa: ARG001 - it says nothing more
@@ -22,22 +19,9 @@ def handle(report: SweepDue, context: Context) -> None:  # noqa: ARG001 - it say
     if context.rules.safe_mode is not None:
         return
     now, policy = context.now, context.policy
-    old = now - timedelta(seconds=policy.keep_s)
-    context.unit.drop_commands(old)
-    context.unit.drop_outbox(old)
-    context.unit.drop_sessions(old)
-    context.unit.drop_tokens(old)
-    # What outlives its post would let the same file, or the same task, be posted twice without a word.
-    very_old = now - timedelta(seconds=max(policy.keep_s, policy.duplicate_window_s))
-    context.unit.drop_tasks(very_old, PAGE)
-    context.unit.drop_posts(very_old, PAGE)
-    if policy.audit_keep_s:
-        context.unit.cut_audit(now - timedelta(seconds=policy.audit_keep_s), AUDIT_PAGE)
-    context.unit.drop_hints(now - KEEP)
-    context.unit.drop_links(now - timedelta(seconds=KEEP_LINKS_S))
+    context.follow_ups.append(RetentionDue())
     context.start(SweepSessions())
     context.start(SweepMedia())
-    context.unit.drop_calls(now - timedelta(hours=1))
     for post in context.unit.finished_retained(now - timedelta(seconds=policy.state_keep_s), PAGE):
         context.unit.save_post(replace(post, retained=False, version=post.version + 1))
         context.publish_state(f"post/{post.id}", None)

@@ -8,7 +8,15 @@ from typing import TypeVar
 
 from daemon import failpoints
 from daemon.domain.account import Account, Login, Tokens
-from daemon.domain.errors import Fault, PlatformError, StaleAttempt, StorageFull
+from daemon.domain.errors import (
+    AccountUnreadable,
+    AdapterFailed,
+    Fault,
+    PlatformError,
+    StaleAttempt,
+    StorageFull,
+    unopened,
+)
 from daemon.domain.ids import AccountName
 from daemon.domain.reports import RefreshFailed, RefreshIntended, RefreshTurn, TokensRefreshed
 from daemon.ports import Bus, Clock, PlatformUploader, Vault
@@ -16,6 +24,15 @@ from daemon.ports import Bus, Clock, PlatformUploader, Vault
 T = TypeVar("T")
 TURN_TRIES = 30
 FULL_WAIT_S = 5.0
+
+
+def open_token(vault: Vault, account: Account, purpose: str) -> str:
+    """Return the account's `access_token` or `refresh_token` in clear. Raises AccountUnreadable."""
+    sealed = account.access_token if purpose == "access_token" else account.refresh_token
+    try:
+        return vault.open(purpose, account.name, sealed)
+    except AdapterFailed:
+        raise unopened(account.name) from None
 
 
 class TokenDesk:
@@ -58,7 +75,10 @@ class TokenDesk:
         try:
             return self._refresh(platform, account)
         except PlatformError as error:
-            if error.fault is not Fault.TRANSIENT or account.access_expires_at <= self._clock.now():
+            if (
+                error.fault not in {Fault.TRANSIENT, Fault.UNREADABLE}
+                or account.access_expires_at <= self._clock.now()
+            ):
                 raise
             return account
 
@@ -69,7 +89,7 @@ class TokenDesk:
         return account
 
     def _open(self, account: Account) -> str:
-        return self._vault.open("access_token", account.name, account.access_token)
+        return open_token(self._vault, account, "access_token")
 
     def _refresh(self, platform: PlatformUploader, known: Account) -> Account:
         with self._guard:
@@ -95,7 +115,12 @@ class TokenDesk:
     def _refresh_now(self, platform: PlatformUploader, account: Account) -> Account:
         failpoints.hit("token.before_refresh")
         try:
-            tokens = platform.refresh(self._vault.open("refresh_token", account.name, account.refresh_token))
+            tokens = platform.refresh(open_token(self._vault, account, "refresh_token"))
+        except AccountUnreadable as error:  # the turn is given back: whoever has the key may take it
+            self._bus.ask(
+                RefreshFailed(account.name, account.token_version, is_final=False, detail=str(error))
+            )
+            raise
         except PlatformError as error:
             is_final = error.fault in {Fault.AUTH, Fault.CONTENT, Fault.SCOPE}
             detail = (

@@ -91,7 +91,7 @@ class Unit(Protocol):
     def count_open_commands(self) -> int:
         """Return how many commands of this node have no final reply."""
 
-    def drop_commands(self, before: datetime) -> int:
+    def drop_commands(self, before: datetime, limit: int) -> int:
         """Forget finished commands received before `before`; return how many."""
 
     def add_audit(self, entry: Entry) -> None:
@@ -163,8 +163,8 @@ class Unit(Protocol):
     def busy_with(self, account: AccountName) -> list[PostId]:
         """Return the account's posts that are being sent, on whichever node, or that the platform still works on."""
 
-    def held(self, now: datetime, reasons: tuple[str, ...], account: AccountName | None) -> list[Post]:
-        """Return held posts with one of these reasons whose hold time (if any) is over."""
+    def held(self, now: datetime | None, reasons: tuple[str, ...], account: AccountName | None) -> list[Post]:
+        """Return held posts with one of these reasons whose hold time (if any) is over; None: whatever their time."""
 
     def finished_retained(self, before: datetime, limit: int) -> list[Post]:
         """Return posts that ended before `before` and whose state still stands on the broker."""
@@ -210,10 +210,16 @@ class Unit(Protocol):
         """
 
     def account(self, name: AccountName, *, lock: bool = False) -> Account | None:
-        """Return one account; `lock` keeps other nodes from changing it until this transaction ends."""
+        """Return one account; `lock` keeps other nodes from changing it until this transaction ends.
+
+        Raises AccountUnreadable where its row makes no sense.
+        """
 
     def accounts(self) -> list[Account]:
-        """Return all accounts by name."""
+        """Return all accounts by name, but those whose row cannot be read: one of them must not stop the others."""
+
+    def account_names(self, after: AccountName | None = None, limit: int | None = None) -> list[AccountName]:
+        """Return the names of all accounts, readable or not, in order."""
 
     def save_account(self, account: Account) -> None:
         """Store a new or changed account.
@@ -240,8 +246,8 @@ class Unit(Protocol):
     def drop_link(self, account: AccountName) -> None:
         """Forget an account's link."""
 
-    def drop_links(self, before: datetime) -> None:
-        """Forget links that had expired before `before`."""
+    def drop_links(self, before: datetime, limit: int) -> int:
+        """Forget links that had expired before `before`; return how many."""
 
     def task(self, task_id: TaskId, *, lock: bool = False) -> Task | None:
         """Return one task; `lock` keeps other nodes from changing it until this transaction ends."""
@@ -283,8 +289,8 @@ class Unit(Protocol):
     def save_session(self, session: Session) -> None:
         """Store a changed session."""
 
-    def drop_sessions(self, before: datetime) -> None:
-        """Forget sessions that ended before `before`."""
+    def drop_sessions(self, before: datetime, limit: int) -> int:
+        """Forget sessions that ended before `before`; return how many."""
 
     def sightings(self) -> dict[ProfileName, Sighting]:
         """Return when each profile was last seen logged in or out on this node."""
@@ -304,8 +310,8 @@ class Unit(Protocol):
     def revoke_token(self, token_id: str, now: datetime) -> None:
         """Note that a token was taken back."""
 
-    def drop_tokens(self, before: datetime) -> None:
-        """Forget tokens that had expired before `before`."""
+    def drop_tokens(self, before: datetime, limit: int) -> int:
+        """Forget tokens that had expired before `before`; return how many."""
 
     def calls_since(self, account: AccountName, endpoint: Endpoint, since: datetime) -> list[datetime]:
         """Return the recorded calls, oldest first."""
@@ -313,14 +319,14 @@ class Unit(Protocol):
     def record_call(self, account: AccountName, endpoint: Endpoint, at: datetime) -> None:
         """Remember a call for the local budget."""
 
-    def drop_calls(self, before: datetime) -> None:
-        """Forget calls that no window can reach any more."""
+    def drop_calls(self, before: datetime, limit: int) -> int:
+        """Forget calls that no window can reach any more; return how many."""
 
     def add_hint(self, key: str, now: datetime) -> bool:
         """Remember a hint; return False where any node has had it before."""
 
-    def drop_hints(self, before: datetime) -> None:
-        """Forget hints that came before `before`."""
+    def drop_hints(self, before: datetime, limit: int) -> int:
+        """Forget hints that came before `before`; return how many."""
 
     def flag(self, name: str) -> str | None:
         """Return a flag of this node."""
@@ -365,7 +371,7 @@ class Unit(Protocol):
     def last_sequence(self) -> int:
         """Return the number of this node's latest event, 0 where there is none."""
 
-    def drop_outbox(self, before: datetime) -> int:
+    def drop_outbox(self, before: datetime, limit: int) -> int:
         """Forget sent rows from before; return how many."""
 
 

@@ -40,7 +40,7 @@ def test_only_old_hints_are_forgotten(store: SqlStore) -> None:
     with store.transaction() as unit:
         unit.add_hint(KEY, NOW)
         unit.add_hint("1" * 64, NOW + 2 * SECOND)
-        unit.drop_hints(NOW + SECOND)
+        unit.drop_hints(NOW + SECOND, 100)
 
         assert [unit.add_hint(key, NOW) for key in (KEY, "1" * 64)] == [True, False]
 

@@ -69,7 +69,7 @@ def test_links_are_dropped_by_account_and_by_age(store: SqlStore) -> None:
         unit.drop_link(bob)
         assert unit.link(bob) is None
         assert unit.link(ADA) is not None
-        unit.drop_links(NOW + timedelta(hours=1))
+        unit.drop_links(NOW + timedelta(hours=1), 100)
         assert [unit.link(ADA), unit.link(eve)] == [None, late]
 
 

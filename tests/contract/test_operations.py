@@ -8,22 +8,28 @@ from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet
+from sqlalchemy import update
 from sqlalchemy.exc import DBAPIError
 
 from adapters.storage.check import Look, check_ledger
+from adapters.storage.statements import ACCOUNT
 from adapters.storage.store import SqlStore, make_engine
 from adapters.vault import FernetVault
+from daemon.domain.access import Token
 from daemon.domain.audit import Entry
+from daemon.domain.errors import AccountUnreadable
 from daemon.domain.events import Event, EventType
-from daemon.domain.ids import PostId, TaskId
+from daemon.domain.ids import AccountName, PostId, SessionId, TaskId
 from daemon.domain.linking import VERIFIER
+from daemon.domain.platform import Endpoint
 from daemon.domain.post import Post, State
 from daemon.domain.task import TaskStatus
 from daemon.handlers.reseal_secrets import PAGE, reseal_page
 from daemon.ports import Unit
 from tests.contract.test_links import LINK
+from tests.contract.test_sessions import FULL
 from tests.contract.test_tasks import a_task
-from tests.fakes.values import NODE, NOW, a_post, an_account, an_attempt
+from tests.fakes.values import NODE, NOW, a_post, a_request, an_account, an_attempt
 
 OLD = NOW - timedelta(days=40)
 LIMIT = NOW - timedelta(days=30)
@@ -203,6 +209,34 @@ def test_a_sweep_takes_so_many_at_once(store: SqlStore) -> None:
         assert [unit.drop_posts(LIMIT, 2) for _ in range(4)] == [2, 2, 1, 0]
 
 
+OLD_ROWS: dict[str, Callable[[Unit, int], object]] = {
+    "drop_commands": lambda unit, n: unit.add_command(
+        a_request(id=f"c-{n}", received_at=OLD), f"c-{n}", {"final": True}
+    ),
+    "drop_outbox": lambda unit, n: unit.add_reply("mqtt", f"reply/{n}", "{}", None, None, OLD),
+    "drop_sessions": lambda unit, n: unit.add_session(replace(FULL, id=SessionId(f"{n:016}"), ended_at=OLD)),
+    "drop_tokens": lambda unit, n: unit.add_token(
+        Token(id=f"k_{n}", user="ann", issued_at=OLD, expires_at=OLD)
+    ),
+    "drop_hints": lambda unit, n: unit.add_hint(f"h-{n}", OLD),
+    "drop_links": lambda unit, n: unit.save_link(
+        replace(LINK, account=AccountName(f"a{n}"), state_hash=f"h{n}", expires_at=OLD)
+    ),
+    "drop_calls": lambda unit, n: unit.record_call(
+        AccountName("ada"), Endpoint.INIT, OLD + timedelta(seconds=n)
+    ),
+}
+
+
+@pytest.mark.parametrize("drop", sorted(OLD_ROWS))
+def test_however_many_rows_are_old_one_transaction_takes_so_many_only(store: SqlStore, drop: str) -> None:
+    write(store, *(lambda unit, n=n: OLD_ROWS[drop](unit, n) for n in range(5)))  # type: ignore[misc]
+    write(store, lambda unit: unit.mark_sent([out.row for out in unit.unsent(0, 100)], OLD))
+
+    with store.transaction() as unit:
+        assert [getattr(unit, drop)(LIMIT, 2) for _ in range(4)] == [2, 2, 1, 0]
+
+
 def test_a_task_goes_with_its_posts_when_all_of_them_have_ended(store: SqlStore) -> None:
     task = a_task(1, status=TaskStatus.COMPLETED, created_at=OLD, updated_at=OLD, post=PostId("p_2"))
     write(
@@ -299,6 +333,40 @@ def test_every_secret_is_sealed_anew_page_by_page_and_readable_in_between(store:
             key = f"p_{number:03}"
             url = unit.attempts(PostId(key))[0].upload_url
             assert newest.open("upload_url", key, url or "") == f"url {number}"
+
+
+def test_however_many_accounts_there_are_one_transaction_seals_a_page_of_them(store: SqlStore) -> None:
+    old, new = Fernet.generate_key().decode(), Fernet.generate_key().decode()
+    names = [AccountName(f"u{number:03}") for number in range(PAGE + 5)]
+    before, both, newest = FernetVault([old]), FernetVault([new, old]), FernetVault([new])
+    for name in names:
+        sealed = {key: before.seal(key, name, "t") for key in ("access_token", "refresh_token")}
+        account = an_account(name, **sealed)
+        write(store, lambda unit, account=account: unit.save_account(account))  # type: ignore[misc]
+
+    marks: list[str | None] = [None]
+    resealed = []
+    while marks[-1] is not None or not resealed:
+        with store.transaction() as unit:
+            page = reseal_page(unit, both, marks[-1])
+        marks.append(page.next)
+        resealed.append(page.resealed)
+
+    assert resealed == [2 * PAGE, 2 * 5]
+    with store.transaction() as unit:
+        for account in unit.accounts():
+            assert newest.open("access_token", account.name, account.access_token) == "t"
+            assert newest.open("refresh_token", account.name, account.refresh_token) == "t"
+        assert unit.account_names() == names
+
+
+def test_an_account_that_cannot_be_read_lets_no_old_key_go(store: SqlStore) -> None:
+    vault = FernetVault([Fernet.generate_key().decode()])
+    write(store, lambda unit: sealed_life(unit, vault, 0))
+    write(store, lambda unit: unit._db.execute(update(ACCOUNT).values(creator="{")))  # type: ignore[attr-defined]
+
+    with store.transaction() as unit, pytest.raises(AccountUnreadable):
+        reseal_page(unit, vault, None)
 
 
 def test_sealing_anew_a_second_time_changes_nothing(store: SqlStore) -> None:

@@ -80,10 +80,10 @@ def test_only_old_ended_sessions_are_forgotten(store: SqlStore) -> None:
     with store.transaction() as unit:
         unit.add_session(a_session(2))
         unit.add_session(FULL)
-        unit.drop_sessions(NOW)
+        unit.drop_sessions(NOW, 100)
         assert unit.session(FULL.id) is not None
 
-        unit.drop_sessions(NOW + SECOND)
+        unit.drop_sessions(NOW + SECOND, 100)
         assert unit.session(FULL.id) is None
         assert unit.session(a_session(2).id) is not None
 

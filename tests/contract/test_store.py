@@ -202,7 +202,7 @@ def test_drop_commands_forgets_old_finished_ones_only(store: SqlStore) -> None:
         unit.finish_command(done_old, {"status": "done"}, old)
         unit.finish_command(done_new, {"status": "done"}, NOW)
 
-        assert unit.drop_commands(NOW - timedelta(days=30)) == 1
+        assert unit.drop_commands(NOW - timedelta(days=30), 100) == 1
         assert unit.find_command(Actor("me"), "c-1") is None
         assert unit.find_command(Actor("me"), "c-2") is not None
         assert unit.find_command(Actor("me"), "c-3") is not None
@@ -805,7 +805,7 @@ def test_dropped_calls_are_forgotten(store: SqlStore) -> None:
         unit.record_call(ADA, Endpoint.INIT, NOW)
         unit.record_call(ADA, Endpoint.INIT, NOW + SECOND)
 
-        unit.drop_calls(NOW + SECOND)
+        unit.drop_calls(NOW + SECOND, 100)
 
         assert unit.calls_since(ADA, Endpoint.INIT, NOW - SECOND) == [NOW + SECOND]
 
@@ -980,8 +980,8 @@ def test_drop_outbox_forgets_old_sent_rows(store: SqlStore) -> None:
         rows = [unit.add_event(event(number)).row for number in (1, 2, 3)]
         unit.mark_sent([rows[0]], NOW)
 
-        assert unit.drop_outbox(NOW) == 0
-        assert unit.drop_outbox(NOW + SECOND) == 1
+        assert unit.drop_outbox(NOW, 100) == 0
+        assert unit.drop_outbox(NOW + SECOND, 100) == 1
         assert [found["data"]["number"] for found in unit.events_after(0, 9)] == [2, 3]
 
 
@@ -989,7 +989,7 @@ def test_drop_outbox_keeps_the_last_number(store: SqlStore) -> None:
     with store.transaction() as unit:
         unit.mark_sent([unit.add_event(event(number)).row for number in (1, 2, 3)], NOW)
 
-        unit.drop_outbox(NOW + SECOND)
+        unit.drop_outbox(NOW + SECOND, 100)
         unit.add_event(event(4))
 
     with store.transaction() as unit:
@@ -1000,7 +1000,7 @@ def test_drop_outbox_forgets_replies_even_before_the_first_event(store: SqlStore
     with store.transaction() as unit:
         unit.mark_sent([unit.add_reply("mqtt", "a", "{}", None, None, NOW).row], NOW)
 
-        assert unit.drop_outbox(NOW + SECOND) == 1
+        assert unit.drop_outbox(NOW + SECOND, 100) == 1
 
 
 def test_drop_outbox_leaves_other_nodes_alone(open_store: Opener) -> None:
@@ -1008,7 +1008,7 @@ def test_drop_outbox_leaves_other_nodes_alone(open_store: Opener) -> None:
         unit.mark_sent([unit.add_event(event(number)).row for number in (1, 2)], NOW)
 
     with open_store("main").transaction() as unit:
-        assert unit.drop_outbox(NOW + SECOND) == 0
+        assert unit.drop_outbox(NOW + SECOND, 100) == 0
 
 
 # -- the hard promises ---------------------------------------------------------------------------------------
@@ -1068,7 +1068,7 @@ def test_only_tokens_that_have_expired_are_forgotten(open_store: Opener) -> None
     with store.transaction() as unit:
         unit.add_token(a_token("k_1"))
         unit.add_token(a_token("k_2", expires_at=NOW + 5 * SECOND))
-        unit.drop_tokens(NOW + 2 * SECOND)
+        unit.drop_tokens(NOW + 2 * SECOND, 100)
 
         assert [token.id for token in unit.tokens()] == ["k_2"]
 

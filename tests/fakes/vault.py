@@ -7,16 +7,23 @@ from daemon.domain.errors import AdapterFailed
 
 
 class FakeVault:
-    """Implements ports.Vault. `lose_key` makes every sealed value unreadable, `add_key` leaves all readable."""
+    """Implements ports.Vault. `lose_key` makes every sealed value unreadable, `add_key` leaves all readable.
+
+    `bring_back_key` puts the lost keys where `read_keys` finds them.
+    """
 
     def __init__(self) -> None:
         self._generation = self._oldest = 0
+        self._has_all = False
         self.readings = 0
         self.rotates_after = ""  # a purpose: just after the next such secret is sealed there is a new key
 
     def lose_key(self) -> None:
         self._generation += 1
         self._oldest = self._generation
+
+    def bring_back_key(self) -> None:
+        self._has_all = True
 
     def add_key(self) -> None:
         self._generation += 1
@@ -39,3 +46,5 @@ class FakeVault:
 
     def read_keys(self) -> None:
         self.readings += 1
+        if self._has_all:
+            self._oldest, self._has_all = 0, False

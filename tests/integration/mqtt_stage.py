@@ -33,7 +33,7 @@ def make_gateway(broker: Broker | None, bus: FakeBus, **settings: Any) -> MqttGa
         {"node": "main", "client_id": "tokd-main", "protocol": "5", "will_delay_s": 0} | address | settings
     )
     share = found.pop("share", lambda: 0.5)
-    neighbour = found.pop("neighbour", None)
+    more = {name: found.pop(name) for name in ("neighbour", "on_left_out") if name in found}
     gateway = MqttGateway(
         MqttSettings(**found),
         bus,
@@ -42,7 +42,7 @@ def make_gateway(broker: Broker | None, bus: FakeBus, **settings: Any) -> MqttGa
         lambda: {"node": "main"},
         deaths.append,
         share=share,
-        neighbour=neighbour,
+        **more,
     )
     bus.publishers = [gateway]
     return gateway

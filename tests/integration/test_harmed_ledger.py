@@ -232,6 +232,7 @@ def test_whoever_writes_without_the_mark_leaves_it_behind_and_harms_nothing(ledg
         """UPDATE account SET creator = '{"x": 1}'""",
         "UPDATE post SET state = 'schedumed' WHERE id = 'p_3'",
         "UPDATE account SET name = CAST(x'ff61' AS TEXT)",
+        "UPDATE account SET linked_at = linked_at | (1 << 61)",
     ],
 )
 def test_a_value_that_no_tokd_has_written_is_noticed_before_it_is_worked_with(

@@ -27,7 +27,8 @@ NAMES = {
     "tokd_backup_last_success_timestamp_seconds", "tokd_safe_mode", "tokd_broker_connected", "tokd_disk_free_bytes",
     "tokd_db_wal_bytes", "tokd_browser_sessions", "tokd_browser_launch_failures_total", "tokd_loop_age_seconds",
     "tokd_clock_jumps_total", "tokd_token_expiry_timestamp_seconds", "tokd_last_success_timestamp_seconds",
-    "tokd_redactions_total", "tokd_webhooks_total", "process_cpu_seconds_total", "process_resident_memory_bytes",
+    "tokd_redactions_total", "tokd_webhooks_total", "tokd_mqtt_answers_left_out_total",
+    "process_cpu_seconds_total", "process_resident_memory_bytes",
 }  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from adapters.mqtt.relay import MOST_OF_ONE
 from daemon.domain.reports import MessagesSent
 from daemon.ports import Outgoing
 from tests.brokers import Broker, Listener, eventually, running_broker
@@ -170,6 +171,32 @@ def test_memory_is_bounded_when_nothing_is_acknowledged(bus: FakeBus) -> None:
         for _ in range(30):
             bus.store_all(events(500))
         eventually(lambda: 0 < gateway.status()["queued"] < 200)
+
+
+def test_what_a_flood_is_refused_holds_up_nobody_else_and_what_is_left_out_is_told_once(
+    bus: FakeBus, caplog: pytest.LogCaptureFixture
+) -> None:
+    too_many, left_out = 300, []
+    with (
+        scripted_server(ScriptedServer()) as server,
+        running_gateway(
+            None, bus, host="127.0.0.1", port=server.port, on_left_out=left_out.append
+        ) as gateway,
+    ):
+        gateway.offer([*(refusal("flood", n) for n in range(MOST_OF_ONE + too_many)), refusal("steady", 0)])
+        eventually(lambda: left_out)
+        answered = [topic for topic, _ in server.published if "/reply/" in topic]
+
+    assert left_out == [too_many]
+    assert len(answered) == MOST_OF_ONE + 1
+    assert answered.index(refusal("steady", 0).address) <= 2
+    told = [record for record in caplog.records if getattr(record, "action", "") == "mqtt_left_out"]
+    assert [(record.actor, record.count) for record in told] == [("flood", too_many)]  # type: ignore[attr-defined]
+
+
+def refusal(actor: str, number: int) -> Outgoing:
+    address = f"{BASE}/reply/{actor}/system/ping"
+    return Outgoing(row=0, transport="mqtt", kind="reply", address=address, payload=f'{{"id": "{number}"}}')
 
 
 def test_what_is_stored_while_the_broker_is_away_comes_later(tmp_path: Path, bus: FakeBus) -> None:

@@ -28,10 +28,14 @@ class Safe:
     daemon: Daemon
     port: int
     post: str
+    token: str
 
-    def get(self, path: str) -> tuple[int, Any]:
+    def get(
+        self, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
+    ) -> tuple[int, Any]:
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", body, headers or {})
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=10) as answer:
+            with urllib.request.urlopen(request, timeout=10) as answer:
                 return answer.status, answer.read()
         except urllib.error.HTTPError as error:
             return error.code, error.read()
@@ -58,6 +62,7 @@ def safe(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Safe]:
         daemon.call(
             "account/import", {"account": "demo", "access_token": "a", "refresh_token": "r", "open_id": "o"}
         )
+        token = daemon.call("token/issue", {"user": "ann"})["result"]["text"]
         later = datetime.now(UTC) + timedelta(hours=1)
         post = daemon.schedule(at=later.isoformat())["result"]["post"]
         daemon.kill()
@@ -65,7 +70,7 @@ def safe(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Safe]:
         daemon.kill()
         daemon.write(f"UPDATE post SET due_at = due_at - {3660 * 10**6}, wake_at = wake_at - {3660 * 10**6}")
         daemon.start()
-        yield Safe(daemon, port, post)
+        yield Safe(daemon, port, post, token)
     finally:
         daemon.stop()
 
@@ -100,6 +105,19 @@ def test_http_says_that_it_lives_and_is_not_ready(safe: Safe) -> None:
     assert (status, json.loads(body)["phase"]) == (503, "safe_mode")
     assert safe.get("/livez")[0] == 200
     assert b"tokd_safe_mode 1.0" in safe.get("/metrics")[1]
+
+
+def test_an_upload_is_refused_like_every_order_and_nothing_is_written(safe: Safe) -> None:
+    clip = (safe.daemon.media / "clip.mp4").read_bytes()
+    before = sorted(safe.daemon.media.rglob("*"))
+    headers = {"Authorization": f"Bearer {safe.token}", "Content-Type": "video/mp4"}
+
+    status, body = safe.get("/api/v1/media", clip, headers)
+
+    error = json.loads(body)["error"]
+    assert (status, error["code"]) == (503, "safe_mode")
+    assert "tokd safe-mode leave" in error["message"]
+    assert sorted(safe.daemon.media.rglob("*")) == before
 
 
 def test_a_post_that_is_due_is_left_alone(safe: Safe) -> None:

@@ -218,7 +218,7 @@ class Loops:
         self.stage.run("systemctl", "start", "tokd", check=False)
         phase = wait_or_none(lambda: self._phase() == "safe_mode", 60)
         if phase is None:
-            self._say(kind, f"{place}: no safe mode: {self.stage.seen()}")
+            self._say(kind, f"{place}: no safe mode: {self.stage.seen()}; the post: {self._view(order)}")
             return
         if (tries := self.stage.starts() - mark) != 4:
             self._say(kind, f"{place}: safe mode at start {tries}, and it should be the fourth")
@@ -230,6 +230,10 @@ class Loops:
         self._nothing_went_out(kind, order)
         if self.stage.seen().state != "active":
             self._say(kind, f"it did not stay: {self.stage.seen()}")
+
+    def _view(self, order: Ordered) -> dict[str, str]:
+        found = self.stage.daemon.post(self.stage.posts[order.command])
+        return {name: str(found[name]) for name in ("state", "reason", "detail", "until") if found.get(name)}
 
     def _phase(self) -> str:
         reply = self.stage.daemon.call_or_none("system/health")

@@ -11,6 +11,8 @@ import pytest
 
 from daemon.domain.account import Login
 from daemon.domain.errors import Fault, PlatformError, StaleAttempt, UploadUrlDead
+from daemon.domain.figures import Timing
+from daemon.domain.ids import AccountName
 from daemon.domain.platform import Endpoint, Plan, StatusAnswer, Verdict
 from daemon.domain.post import Description, State
 from daemon.domain.reports import (
@@ -29,8 +31,9 @@ from daemon.domain.reports import (
     ValidationFailed,
     WorkDied,
 )
-from daemon.domain.verdicts import HOLD_CAP, HOLD_LOGIN, HOLD_SCOPE
+from daemon.domain.verdicts import HOLD_CAP, HOLD_LOGIN, HOLD_SCOPE, HOLD_UNREADABLE
 from daemon.handlers.retained_set_due import WAITING_MAX
+from daemon.handlers.retention_due import PAGE
 from tests.core import POLICY, Core
 from tests.fakes.platform import PENDING, PUBLISHED, After, Killed, failed
 from tests.fakes.values import a_post
@@ -45,6 +48,7 @@ TRANSIENT = fault(Fault.TRANSIENT, "connection_lost")
 LOST = fault(Fault.UNKNOWN_OUTCOME, "read_timeout")
 DEAD = UploadUrlDead(Fault.TRANSIENT, "upload_url_dead", "the address is gone", status=403)
 URL = "https://media.example/a.mp4"
+HOUR = timedelta(hours=1)
 
 
 @pytest.fixture
@@ -500,8 +504,8 @@ def test_a_post_whose_key_is_lost_is_put_aside_and_not_tried_in_circles(core: Co
     core.settle()
 
     found = core.post(post)
-    assert (found.state, found.reason) == (State.HELD, "crashes_the_daemon")
-    assert found.fence <= POLICY.crashes_max + 2
+    assert (found.state, found.reason) == (State.HELD, HOLD_UNREADABLE)
+    assert found.fence == 2
 
 
 def test_a_post_that_crashes_the_daemon_again_and_again_is_put_aside(core: Core) -> None:
@@ -619,6 +623,25 @@ def test_a_late_answer_to_a_doubted_init_is_kept_and_resolves_the_doubt(core: Co
 
     assert core.post(post).publish_id == "v_pub_1"
     assert core.post(post).state is State.PUBLISHED
+
+
+# -- retention -----------------------------------------------------------------------------------------------
+
+
+def test_a_sweep_forgets_all_that_is_old_a_page_at_a_time(core: Core) -> None:
+    long_ago = core.clock.now()
+    core.write(
+        lambda unit: [unit.record_call(AccountName("ada"), Endpoint.INIT, long_ago) for _ in range(3 * PAGE)]
+    )
+    core.clock.advance(7200)
+    before = core.figures.series(Timing.COMMIT).total
+
+    core.sweep()
+
+    assert (
+        core.bus.read(lambda unit: unit.calls_since(AccountName("ada"), Endpoint.INIT, long_ago - HOUR)) == []
+    )
+    assert core.figures.series(Timing.COMMIT).total - before >= 3
 
 
 # -- budgets -------------------------------------------------------------------------------------------------

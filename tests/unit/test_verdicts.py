@@ -55,6 +55,7 @@ def decide(
         (Fault.REMOTE_PULL, Trigger.FAIL, "some_code"),
         (Fault.UNKNOWN_CODE, Trigger.FAIL, "some_code"),
         (Fault.CANCELLED, Trigger.FAIL, "some_code"),
+        (Fault.UNREADABLE, Trigger.HOLD, "account_unreadable"),
     ],
 )
 def test_before_the_point_of_no_return_each_class_has_its_policy(
