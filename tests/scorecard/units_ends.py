@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from tests.crash.campaign import SMALL
+from tests.crash.campaign import SMALL, TWO_CHUNKS
 from tests.crash.ledgers import Ordered
 from tests.crash.stage import wait_or_none
 from tests.scorecard.row import Task
@@ -175,10 +175,10 @@ class Loops:
     def _say(self, kind: str, text: str) -> None:
         self.task.tally.wrong.append(f"{kind}: {text}"[:600])
 
-    def _due(self) -> Ordered:
+    def _due(self, size: int = SMALL) -> Ordered:
         """Order a post that falls due while the daemon is down; return after its time."""
         due = datetime.now(UTC) + timedelta(seconds=DUE_IN_S)
-        order = self.stage.order(SMALL, at=due.isoformat())
+        order = self.stage.order(size, at=due.isoformat())
         self.orders.append(order)
         self.stage.stop()
         assert datetime.now(UTC) < due, "the stop took longer than the post had time: too much else runs here"
@@ -211,7 +211,8 @@ class Loops:
 
     def _safe_mode(self) -> None:
         kind, place = "crashes by a post", self.chance.choice(BY_THE_POST)
-        order = self._due()
+        # The last chunk, a small file's only one, is the commit, and passes other places.
+        order = self._due(TWO_CHUNKS if place == "upload.before_chunk" else SMALL)
         mark = self.stage.starts()
         self.stage.arm(f"{place}:kill")
         self.stage.run("systemctl", "reset-failed", "tokd", check=False)
