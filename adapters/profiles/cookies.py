@@ -2,7 +2,9 @@
 
 import os
 import re
+import shutil
 import sqlite3
+import stat
 import tempfile
 import threading
 from collections.abc import Callable, Mapping
@@ -25,6 +27,8 @@ _FIXED = "v10"  # the tag of a key that everybody knows
 _TAG = re.compile(rb"v[0-9]{2}")
 # What belongs to a database beside its file: changes that a killed browser has not brought into it yet.
 LOGS = ("Cookies-journal", "Cookies-wal")
+_COPY = "tokd-cookies-"
+_OLD_S = 60  # of a copy that is looked at for a moment only
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
 # Closing any descriptor of a file drops every POSIX lock this process has on it: one at a time.
@@ -77,7 +81,7 @@ def _count(folder: Path) -> list[tuple[object, int]]:
     if not any(_is_filled(folder / name) for name in LOGS):
         # `immutable`: not even a lock. Nothing else is to be considered, so that nothing is missed by that.
         return _ask(f"{(folder / 'Cookies').as_uri()}?mode=ro&immutable=1")
-    with tempfile.TemporaryDirectory(prefix="tokd-cookies-") as copy:
+    with tempfile.TemporaryDirectory(prefix=_COPY) as copy:
         keep_copy(folder, Path(copy))
         return _ask((Path(copy) / "Cookies").as_uri())
 
@@ -86,6 +90,16 @@ def _ask(uri: str) -> list[tuple[object, int]]:
     with ONE_READER, closing(sqlite3.connect(uri, uri=True)) as database:
         is_filled = database.execute(_TABLE).fetchone()  # a browser's first seconds leave an empty one
         return database.execute(_COUNT).fetchall() if is_filled else []
+
+
+def clear_copies(now: float) -> None:
+    """Remove the copies that a killed tokd has left in the temp folder. Never raises."""
+    for path in Path(tempfile.gettempdir()).glob(f"{_COPY}*"):
+        with suppress(OSError):
+            found = path.lstat()
+            is_ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
+            if is_ours and now - found.st_mtime > _OLD_S:
+                shutil.rmtree(path)
 
 
 def _is_filled(path: Path) -> bool:
@@ -115,6 +129,19 @@ def refuse_lost_key(profile: ProfileName, jar: Jar, store: str, environ: Mapping
         why = keyring.trouble(jar.tags, store, environ)
     if why is not None:
         raise refusals.no_keyring(profile, why)
+
+
+def refuse_loss(profile: ProfileName, before: Jar, now: Jar) -> None:
+    """Raise Rejected where the clone's browser could not read the keyring's cookies, and so has deleted them."""
+    if before.unread:
+        raise refusals.changed(
+            profile, f"was cloned without its cookies being understood ({before.unread[0]})"
+        )
+    if before.tags and not now.tags:
+        raise refusals.changed(
+            profile,
+            "kept its cookies with the desktop's keyring, and its clone has lost them all: their key was not reached",
+        )
 
 
 def back_up(source: Path, target: Path, within_s: float, ask: Callable[[], object] = lambda: None) -> None:

@@ -30,6 +30,15 @@ def bad_name(name: str) -> Rejected:
     )
 
 
+def no_folder(name: ProfileName, place: str) -> Rejected:
+    """Return the error for something else that stands where the profile's folder would be."""
+    return Rejected(
+        Code.NO_SUCH_PROFILE,
+        f"what stands at {place}, in the place of profile {name!r}, is no folder; move it away, or mend the link",
+        field="args.profile",
+    )
+
+
 def locked(name: ProfileName, by: str, way_out: str) -> Rejected:
     """Return the error for a profile that somebody else has."""
     return Rejected(
@@ -49,7 +58,8 @@ def low_disk(folder: str, free: int, floor: int) -> Rejected:
     """Return the error for a disk that has less left than session.min_free_mb."""
     return Rejected(
         Code.DISK_FULL,
-        f"{folder} has {free // 1_000_000} MB free, less than the {floor // 1_000_000} MB of session.min_free_mb",
+        f"{folder} has {free // 1_000_000} MB free, less than the {floor // 1_000_000} MB of session.min_free_mb: "
+        "free some space, or set that lower",
         retryable=True,
     )
 

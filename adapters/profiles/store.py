@@ -1,5 +1,6 @@
 """The profiles behind the port Profiles: who may touch which, when, and what a session gets to work in."""
 
+import logging
 import os
 import stat
 import threading
@@ -37,6 +38,8 @@ from daemon.domain.session import (
 from daemon.domain.times import iso
 from daemon.ports import Clock
 
+LOG = logging.getLogger("tokd.profiles")
+
 
 @dataclass(frozen=True, slots=True)
 class _Held:
@@ -45,6 +48,7 @@ class _Held:
     locks: tuple[int, ...]
     profile: ProfileName | None = None
     taken_from: dict[str, promotion.Mark] | None = None
+    is_live: bool = False  # a browser had the profile open: what it held locked is not in the clone
     jar: cookies.Jar = field(default_factory=lambda: cookies.Jar({}))  # the clone's, before a browser had it
 
 
@@ -85,7 +89,8 @@ class ProfileStore:
         try:
             for path in (self._root, self._folders.path):
                 ground.make(path)
-            promotion.recover(self._root, self._clock.now())
+            for place in promotion.recover(self._root, self._clock.now()):
+                LOG.warning("a promotion was cut short: what it had in hand is kept in %s", place)
         except OSError as error:
             raise StartRefused(
                 f"the profiles' folder {error.filename or self._root} cannot be used: {error.strerror}; "
@@ -109,8 +114,12 @@ class ProfileStore:
         try:
             for path in (self._root, self._folders.path):
                 path.mkdir(mode=ground.PRIVATE, parents=True, exist_ok=True)
-            self._refuse_full_disk()
+            master = self._master(order.profile)
+            if os.path.lexists(master) and not master.is_dir():
+                raise refusals.no_folder(order.profile, str(master))
+            self._refuse_full_disk(self._folders.path)
             if order.kind is SessionKind.LOGIN:
+                self._refuse_full_disk(master if master.is_dir() else self._root)
                 return self._prepare_login(order)
             return self._prepare_clone(order, stop)
         except OSError as error:
@@ -155,7 +164,7 @@ class ProfileStore:
             self._refuse_lost_key(order.profile, jar)
             told = (*warnings(), *jar.unread, *preferences.patch(folder.user_data_dir))
             undo.pop_all()
-        held = _Held((folder.lock,), order.profile, taken_from, jar)
+        held = _Held((folder.lock,), order.profile, taken_from, is_live, jar)
         return self._workplace(order.session, folder, held, told)
 
     def _undoing(self, folder: folders.Folder) -> Callable[..., None]:
@@ -185,7 +194,9 @@ class ProfileStore:
 
     def survey(self) -> Survey:
         """Look through the folder of sessions, and lock those that nobody holds."""
-        found, held = self._folders.survey(self._clock.now().timestamp(), self._is_master)
+        now = self._clock.now().timestamp()
+        cookies.clear_copies(now)
+        found, held = self._folders.survey(now, self._is_master)
         orphans = tuple(
             self._workplace(session, folder, _Held((folder.lock,)), ()) for session, folder in found.items()
         )
@@ -214,7 +225,7 @@ class ProfileStore:
             try:
                 self._refuse_other(held, profile)
                 clone = Path(place.user_data_dir)
-                _refuse_loss(held.profile, held.jar, cookies.read(clone))
+                cookies.refuse_loss(held.profile, held.jar, cookies.read(clone))
                 in_use.strip(clone)
                 preferences.restore(clone, self._master(held.profile))
                 return promotion.promote(self._root, clone, profile, self._clock.now(), self._reached)
@@ -222,6 +233,22 @@ class ProfileStore:
                 os.close(lock)
         except OSError as error:
             raise refusals.disk_failed(error, f"promoting a clone to profile {profile!r}") from error
+
+    def keep(self, place: Workplace, profile: ProfileName) -> str | None:
+        """Keep a clone among the backups that was to become this profile and may not; return where, None if it cannot."""
+        clone = Path(place.user_data_dir)
+        if place.is_master or not clone.is_dir():
+            return None
+        with self._guard:
+            held = self._held.get(place.session)
+        try:
+            in_use.strip(clone)
+            if held is not None and held.profile is not None:
+                preferences.restore(clone, self._master(held.profile))
+            return promotion.keep(self._root, clone, profile, self._clock.now())
+        except OSError as error:
+            LOG.warning("the clone of session %s could not be kept: %s", place.session, error.strerror)
+            return None
 
     def facts(self) -> list[ProfileFacts]:
         """Return what is known of each profile, by name."""
@@ -276,11 +303,11 @@ class ProfileStore:
 
     # -- refusals ----------------------------------------------------------------------------------------
 
-    def _refuse_full_disk(self) -> None:
-        found = os.statvfs(self._folders.path)
+    def _refuse_full_disk(self, folder: Path) -> None:
+        found = os.statvfs(folder)
         free = found.f_bavail * found.f_frsize
         if free < self._settings.min_free_bytes:
-            raise refusals.low_disk(str(self._folders.path), free, self._settings.min_free_bytes)
+            raise refusals.low_disk(str(folder), free, self._settings.min_free_bytes)
 
     def _refuse_in_use(self, profile: ProfileName, master: Path) -> bool:
         """Return whether a live clone is to be made."""
@@ -315,6 +342,10 @@ class ProfileStore:
             raise refusals.changed(profile, f"exists, and is not the one that was cloned ({held.profile!r})")
         if (holder := in_use.holder_of(master)) is not None:
             raise _locked(profile, holder, master, "close that browser")
+        if held.is_live:
+            raise refusals.changed(
+                profile, "was cloned while a browser had it open, and so not with all that is in it"
+            )
         if promotion.fingerprint(master) != held.taken_from:
             raise refusals.changed(profile, "has changed since it was cloned")
 
@@ -361,16 +392,3 @@ def _locked(profile: ProfileName, holder: in_use.Holder, master: Path, way_out: 
     if holder.machine is not None:
         way_out = f"if you are sure that none has it open, remove {master / 'SingletonLock'}"
     return refusals.locked(profile, str(holder), way_out)
-
-
-def _refuse_loss(profile: ProfileName, before: cookies.Jar, now: cookies.Jar) -> None:
-    """Raise Rejected where the clone's browser could not read the keyring's cookies, and so has deleted them."""
-    if before.unread:
-        raise refusals.changed(
-            profile, f"was cloned without its cookies being understood ({before.unread[0]})"
-        )
-    if before.tags and not now.tags:
-        raise refusals.changed(
-            profile,
-            "kept its cookies with the desktop's keyring, and its clone has lost them all: their key was not reached",
-        )

@@ -146,6 +146,11 @@ def _show_promotion(data: dict[str, Any]) -> None:
     if not data.get("promoted_to"):
         why = data.get("promotion_error") or f"the session {end_of(data)}"
         say(f"the profile was not replaced: {why}", error=True, style="red")
+        if data.get("kept_clone"):
+            kept = (
+                f"its clone is kept in {data['kept_clone']}; moved beside the profiles it is one of its own"
+            )
+            say(kept, error=True)
         return
     say(f"the clone of session {data['session']} is profile {data['promoted_to']} now")
     say(

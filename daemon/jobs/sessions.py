@@ -349,12 +349,14 @@ class SessionJobs:
         profile = self.live.promotion(session.id)
         if profile is None:
             return {}
-        if not end.is_clean:
-            return {"promotion_error": "the browser did not close cleanly: the profile stays as it was"}
-        try:
-            return {"backup": self.profiles.promote(place, profile), "promoted_to": profile}
-        except Rejected as refusal:
-            return {"promotion_error": refusal.message}
+        why = "the browser did not close cleanly: the profile stays as it was"
+        if end.is_clean:
+            try:
+                return {"backup": self.profiles.promote(place, profile), "promoted_to": profile}
+            except Rejected as refusal:
+                why = refusal.message
+        kept = self.profiles.keep(place, profile)  # the session is over: what was done in it is nowhere else
+        return {"promotion_error": why} | ({"kept_clone": kept} if kept else {})
 
     def _move(self, session: Session, state: SessionState, warnings: tuple[str, ...] = ()) -> None:
         self._report(SessionMoved(session=session.id, state=state, warnings=warnings))

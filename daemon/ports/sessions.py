@@ -39,6 +39,9 @@ class Profiles(Protocol):
         Raises Rejected: user_data_locked, profile_changed where the profile is newer than its clone.
         """
 
+    def keep(self, place: Workplace, profile: ProfileName) -> str | None:
+        """Keep the clone that `promote` has refused beside the old profiles; return where, None where it cannot be."""
+
     def facts(self) -> list[ProfileFacts]:
         """Return what is known of each profile, by name. Walks the disk: tenths of a second."""
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from adapters.profiles.live import WARNING
 from tests.e2e.session_stage import NAME, SessionStage, sessions
 from tests.integration import browser_stage
 from tests.integration.browser_stage import Screen
@@ -132,6 +133,46 @@ def test_a_profile_that_the_persons_own_browser_has_open_is_refused(
 
 
 @dataclass
+class Live:
+    """A session whose profile the person's own browser had open, where session.allow_live is set."""
+
+    started: dict[str, Any]
+    verdict: dict[str, Any]
+    end: dict[str, Any]
+    goes_on: bool
+
+
+@pytest.fixture(scope="module")
+def live(site: str, logged_in: Path) -> Iterator[Live]:
+    with sessions(site, logged_in, allow_live="true") as stage:
+        with Chromium(stage.master, stage.folder / "own", f"{site}/") as own:
+            session = stage.opened()
+            end = stage.close(session)
+            told = next(
+                event["data"] for event in stage.told(session) if event["type"].endswith("session.started")
+            )
+            assert own.process is not None
+            found = Live(told, stage.verdict(session), end, own.process.poll() is None)
+        yield found
+
+
+def test_a_profile_that_is_open_elsewhere_is_cloned_where_that_is_wanted(live: Live) -> None:
+    assert live.end["reason"] == "closed_by_command"
+
+
+def test_the_event_warns_of_what_may_be_missing_in_a_clone_of_an_open_profile(live: Live) -> None:
+    assert WARNING in live.started["warnings"]
+
+
+def test_the_clone_of_an_open_profile_is_logged_in(live: Live) -> None:
+    assert live.verdict["state"] == "logged_in"
+
+
+def test_the_browser_that_has_the_profile_open_goes_on(live: Live) -> None:
+    assert live.goes_on
+
+
+@dataclass
 class Held:
     """What came of two orders while the profile's own window was open."""
 
@@ -242,6 +283,10 @@ def test_the_session_after_a_promotion_is_logged_in(promoted: Promoted) -> None:
     assert (promoted.verdict["state"], promoted.verdict["username"]) == ("logged_in", "demo_creator")
 
 
+def test_a_name_that_is_not_ascii_stays_as_it_is_in_the_new_profile(promoted: Promoted) -> None:
+    assert NAME.encode() in promoted.name
+
+
 def test_the_old_profile_is_kept_whole(promoted: Promoted) -> None:
     assert promoted.backup == promoted.old
 
@@ -256,6 +301,9 @@ def test_a_profile_that_has_changed_is_not_replaced(stage: SessionStage, master:
     end = stage.end_of(session)
     assert "has changed" in end["promotion_error"]
     assert fingerprint(master) == changed
+    shutil.rmtree(master)
+    stage.have(Path(end["kept_clone"]))
+    assert stage.close(stage.opened())["login"] == "logged_in"
 
 
 def test_a_session_whose_browser_hangs_is_not_promoted(stage: SessionStage, master: Path) -> None:

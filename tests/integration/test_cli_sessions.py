@@ -457,14 +457,20 @@ def test_promote_says_where_the_old_profile_is(tokd: Tokd, script: Script) -> No
 
 
 def test_promote_says_why_the_profile_stays(tokd: Tokd, script: Script) -> None:
-    end: dict[str, Any] = {"promotion_error": "profile 'shop' has changed", "reason": "closed_by_command"}
+    end: dict[str, Any] = {
+        "promotion_error": "profile 'shop' has changed", "kept_clone": "/b/shop-clone-1", "reason": "closed_by_command",
+    }  # fmt: skip
     script.on("profiles/promote", done(session=ID, state="closing"), events=(("ended", end),))
 
     found = tokd("profile", "promote")
 
-    assert (found.exit_code, found.stderr) == (
-        1, "the profile was not replaced: profile 'shop' has changed\n",
-    )  # fmt: skip
+    assert (found.exit_code, found.stderr.splitlines()) == (
+        1,
+        [
+            "the profile was not replaced: profile 'shop' has changed",
+            "its clone is kept in /b/shop-clone-1; moved beside the profiles it is one of its own",
+        ],
+    )
 
 
 # -- watching ------------------------------------------------------------------------------------------------

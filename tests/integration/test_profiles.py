@@ -241,6 +241,16 @@ def test_the_browsers_socket_fits_into_a_path(root: Path, tmp_path: Path) -> Non
     assert not Path(place.temp_dir).exists()
 
 
+def test_somebody_elses_folder_in_the_temp_folders_place_is_not_taken(root: Path, tmp_path: Path) -> None:
+    deep = tmp_path.joinpath("a-folder-with-a-name" * 3, "and-another-one" * 3)
+    (tmp_path / f"tokd-s-{order().session}").mkdir()
+
+    place = a_store(root, clones_dir=deep, temp_base=tmp_path).prepare(order())
+
+    assert Path(place.temp_dir).parent == tmp_path
+    assert Path(place.temp_dir).name != f"tokd-s-{order().session}"
+
+
 # -- refusals --------------------------------------------------------------------------------------------
 
 
@@ -255,6 +265,35 @@ def test_an_unknown_profile_is_refused_with_the_known_ones(store: ProfileStore) 
     assert found.code is Code.NO_SUCH_PROFILE
     assert "known are master" in found.message
     assert "`tokd profile login shop`" in found.message
+
+
+@pytest.mark.parametrize("kind", [SessionKind.TIKTOK, SessionKind.LOGIN])
+@pytest.mark.parametrize("what", ["file", "link"])
+def test_what_is_no_folder_in_a_profiles_place_is_named_and_left_alone(
+    root: Path, store: ProfileStore, kind: SessionKind, what: str
+) -> None:
+    if what == "file":
+        (root / "shop").write_text("a shopping list")
+    else:
+        (root / "shop").symlink_to(root / "nowhere")
+    before = fingerprint(root)
+
+    found = refusal(store, profile="shop", kind=kind)
+
+    assert found.code is Code.NO_SUCH_PROFILE
+    assert f"{root}/shop" in found.message
+    assert "is no folder; move it away" in found.message
+    assert fingerprint(root) == before
+
+
+def test_a_login_is_refused_where_the_profiles_disk_is_full(tmp_path: Path, small_disk: Path) -> None:
+    store = a_store(small_disk / "data", clones_dir=tmp_path / "clones", min_free_bytes=100_000_000)
+
+    found = refusal(store, kind=SessionKind.LOGIN)
+
+    assert found.code is Code.DISK_FULL
+    assert str(small_disk) in found.message
+    assert not (small_disk / "data/master").exists()
 
 
 def test_a_disk_below_its_floor_is_refused_and_nothing_is_left(root: Path) -> None:
@@ -428,6 +467,24 @@ def test_a_short_temp_folder_of_an_orphan_goes_with_it(root: Path, tmp_path: Pat
 
     assert store.release(orphan)
     assert not outside.exists()
+
+
+@pytest.mark.parametrize("name", [".new-00000000000000ff", "00000000000000ff"])
+def test_a_temp_folder_that_no_note_tells_of_goes_with_its_session(
+    root: Path, tmp_path: Path, name: str
+) -> None:
+    store = a_store(root, temp_base=tmp_path)
+    (root / "clones" / name / "profile").mkdir(parents=True)
+    (root / "clones" / name / "lock").touch()
+    ours, other = tmp_path / "tokd-s-00000000000000ff", tmp_path / "tokd-s-00000000000000fe"
+    for folder in (ours, other):
+        folder.mkdir()
+
+    for orphan in store.survey().orphans:
+        store.release(orphan)
+
+    assert (ours.exists(), other.exists()) == (False, True)
+    assert list((root / "clones").iterdir()) == []
 
 
 def test_a_beginning_that_was_broken_off_is_cleared_away(root: Path, store: ProfileStore) -> None:

@@ -1,8 +1,10 @@
 """Cookies that a browser would delete: counted wherever they are, kept before a login, and never promoted away."""
 
+import os
 import shutil
 import sqlite3
 import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
@@ -164,6 +166,21 @@ def test_rows_that_only_a_log_knows_are_counted_and_nothing_is_written(folder: P
 
     assert cookies.read(profile).encryption == Encryption(v11=200)
     assert fingerprint(profile) == before
+
+
+def test_a_copy_that_a_killed_tokd_has_left_goes_with_the_next_survey(
+    root: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    for name in ("tokd-cookies-old", "tokd-cookies-young", "others"):
+        (folder / name).mkdir()
+        (folder / name / "Cookies").touch()
+        os.utime(folder / name, (1, 1) if name != "tokd-cookies-young" else None)
+
+    a_store(root).survey()
+
+    assert {path.name for path in folder.iterdir()} >= {"tokd-cookies-young", "others"}
+    assert not (folder / "tokd-cookies-old").exists()
 
 
 def test_a_key_that_nobody_knows_yet_is_somebodys(folder: Path) -> None:
