@@ -97,11 +97,10 @@ def _show_login(data: dict[str, Any]) -> None:
 
 
 def _tell_login(event: dict[str, Any]) -> None:
-    if kind_of(event) == EventType.SESSION_REQUESTED:
+    tell_step(event)
+    if kind_of(event) == EventType.SESSION_STARTED:  # not before: it may be refused
         profile = event["data"].get("profile")
         say(f"A browser window opens on profile {profile}: log in there, then close the window.")
-    else:
-        tell_step(event)
 
 
 def _close(ctx: typer.Context, story: Story) -> None:
