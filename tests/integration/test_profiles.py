@@ -74,6 +74,23 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", folder], check=True)
 
 
+@pytest.fixture
+def sharing_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk whose files can share their blocks."""
+    folder, image = tmp_path / "sharing", tmp_path / "image"
+    folder.mkdir()
+    with image.open("wb") as file:
+        file.truncate(320 << 20)  # the least that XFS takes; hardly any of it is written
+    for words in (["mkfs.xfs", "-q", "-m", "reflink=1", image], ["mount", "-o", "loop", image, folder]):
+        try:
+            subprocess.run(words, check=True, capture_output=True)  # type: ignore[arg-type]
+        except (OSError, subprocess.CalledProcessError):
+            pytest.skip("no right to mount an XFS here, or no xfsprogs")
+    folder.chmod(0o700)
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
 def holding(root: Path, kind: SessionKind, session: str = "00000000000000ff") -> subprocess.Popen[str]:
     """Start another process that has a session; wait until it has it."""
     child = subprocess.Popen(
@@ -215,6 +232,21 @@ def test_a_clone_on_another_file_system_is_whole(root: Path) -> None:
         assert (clone_of(place) / "Default/big").read_bytes() == (root / "master/Default/big").read_bytes()
     finally:
         shutil.rmtree(elsewhere)
+
+
+def test_a_clone_takes_no_room_where_files_can_share_their_blocks(sharing_disk: Path) -> None:
+    make_profile(sharing_disk / "data/master")
+    (sharing_disk / "data/master/Default/big").write_bytes(os.urandom(20 << 20))
+    store = a_store(sharing_disk / "data")
+    subprocess.run(["sync", "-f", sharing_disk], check=True)
+    before = shutil.disk_usage(sharing_disk).used
+
+    place = store.prepare(order())
+
+    subprocess.run(["sync", "-f", sharing_disk], check=True)
+    assert (clone_of(place) / "Default/big").stat().st_size == 20 << 20
+    assert shutil.disk_usage(sharing_disk).used - before < 5 << 20
+    store.release(place)
 
 
 def test_a_profile_may_be_a_link_to_where_it_is(root: Path, store: ProfileStore) -> None:
