@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from adapters.profiles.live import WARNING
-from tests.e2e.session_stage import NAME, SessionStage, sessions
+from tests.e2e.session_stage import NAME, SessionStage, browser_on, command_line, sessions
 from tests.integration import browser_stage
 from tests.integration.browser_stage import Screen
 from tests.profiles import Chromium, fingerprint
@@ -362,3 +363,51 @@ def test_a_profile_is_closed_cleanly_though_the_daemon_is_killed(bereft: Bereft)
 
 def test_a_profile_can_be_logged_in_to_again_after_the_death(bereft: Bereft) -> None:
     assert bereft.again == "closed_by_command"
+
+
+@dataclass
+class Alone:
+    """A profile's own browser whose worker and daemon were both killed: nobody is left to close it but the next start."""
+
+    outlived: bool
+    left: dict[int, str]
+    ends: list[str]
+    verdict: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def alone(site: str, screen: Screen, logged_out: Path) -> Iterator[Alone]:
+    with sessions(site, logged_out, screen) as stage:
+        session = stage.log_in()
+        stage.type_login()
+        browser = browser_on(stage.master)
+        stage.daemon.pause()  # it would close the browser of a dead worker, as a worker would that of a dead daemon
+        psutil.Process(browser).parent().kill()  # type: ignore[union-attr]
+        wait_until(
+            lambda: psutil.Process(browser).ppid() == 1 or not is_worker(psutil.Process(browser).ppid())
+        )
+        stage.daemon.kill()
+        outlived = command_line(browser) != ""
+        stage.daemon.start()
+        stage.end_of(session)
+        left = {pid: words for pid, words in stage.left().items() if str(stage.master) in words}
+        reader = stage.opened()
+        stage.close(reader)
+        ends = [end["reason"] for end in stage.ends(session)]
+        yield Alone(outlived, left, ends, stage.verdict(reader))
+
+
+def is_worker(pid: int) -> bool:
+    return "adapters.browser.nursery" in command_line(pid)
+
+
+def test_a_browser_that_nobody_looks_after_is_closed_by_the_next_start(alone: Alone) -> None:
+    assert (alone.outlived, alone.left) == (True, {})
+
+
+def test_the_session_of_a_browser_that_nobody_looked_after_is_orphaned_once(alone: Alone) -> None:
+    assert alone.ends == ["orphaned"]
+
+
+def test_a_browser_that_nobody_looked_after_is_closed_without_losing_the_login(alone: Alone) -> None:
+    assert alone.verdict["state"] == "logged_in"
