@@ -153,6 +153,9 @@ def test_links_and_pipes_are_left_out(root: Path, store: ProfileStore, tmp_path:
     place = store.prepare(order())
 
     assert files_of(clone_of(place)) == set(STATE)
+    assert sorted(place.warnings) == [
+        f"Default/{name} is a link, which is not followed: it was left out" for name in ("away", "diary")
+    ]
 
 
 def test_a_session_is_for_the_person_alone(root: Path, store: ProfileStore) -> None:
