@@ -19,6 +19,7 @@ from daemon.domain.session import Workplace
 
 _REAP_WITHIN_S = 1.0
 _LOOK_EVERY_S = 0.01
+_LOOK_AT_DAEMON_S = 0.5
 
 
 class NotOurs(Exception):
@@ -108,7 +109,9 @@ class RunningBrowser:
         if not is_master and is_orphaned():
             self._kill()
         elif is_master:
-            if not interrupt(self.pid, self.pidfd, settings.master_close_s(is_hurried=is_hurried)):
+            hurried_s = settings.master_close_s(is_hurried=True)
+            spare_s = settings.master_close_s(is_hurried=is_hurried) - hurried_s
+            if not interrupt(self.pid, self.pidfd, hurried_s) and not self._ends_within(spare_s, is_orphaned):
                 self._kill()
         elif not (self._ask(settings.close_timeout_s) or self._interrupt(settings.interrupt_timeout_s)):
             self._kill()
@@ -156,6 +159,14 @@ class RunningBrowser:
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(self.pidfd, signal.SIGINT)
         return wait_fd(self.pidfd, seconds)
+
+    def _ends_within(self, seconds: float, is_orphaned: Callable[[], bool]) -> bool:
+        """Wait on, as long as the daemon is there, and tell whether it has ended by itself."""
+        until = now() + seconds
+        while now() < until and not is_orphaned():
+            if wait_fd(self.pidfd, min(_LOOK_AT_DAEMON_S, until - now())):
+                return True
+        return False
 
     def _kill(self) -> None:
         self.was_killed = True
