@@ -2,17 +2,16 @@
 
 import logging
 import os
-import stat
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 
 from adapters.profiles import (
     cloning,
     cookies,
+    facts,
     folders,
     ground,
     in_use,
@@ -28,7 +27,6 @@ from adapters.profiles.settings import ProfilesSettings
 from daemon.domain.errors import Code, Interrupted, Rejected, StartRefused
 from daemon.domain.ids import ProfileName, SessionId
 from daemon.domain.session import (
-    Encryption,
     ProfileFacts,
     SessionKind,
     SessionOrder,
@@ -49,6 +47,7 @@ class _Held:
     profile: ProfileName | None = None
     taken_from: dict[str, promotion.Mark] | None = None
     is_live: bool = False  # a browser had the profile open: what it held locked is not in the clone
+    copy: str = ""  # of a login's cookies, where they need a keyring
     jar: cookies.Jar = field(default_factory=lambda: cookies.Jar({}))  # the clone's, before a browser had it
 
 
@@ -132,8 +131,8 @@ class ProfileStore:
             lock = locks.own(self._root, order.profile, who, self._stopping.wait)
             undo.callback(os.close, lock)
             if (holder := in_use.holder_of(master)) is not None:
-                raise _locked(order.profile, holder, master, "close that browser")
-            jar = cookies.Jar({})
+                raise refusals.held(order.profile, holder, master, "close that browser")
+            jar, copy = cookies.Jar({}), ""
             if master.is_dir():
                 jar = cookies.read(master)
                 self._refuse_risk(order.profile, jar)
@@ -142,9 +141,9 @@ class ProfileStore:
             undo.callback(self._folders.remove, folder.path, folder.temp_dir)
             master.mkdir(mode=ground.PRIVATE, exist_ok=True)
             if jar.tags:
-                safekeeping.keep(self._root, order.profile, master, self._clock.now())
+                copy = str(safekeeping.keep(self._root, order.profile, master, self._clock.now()))
             undo.pop_all()
-        return self._workplace(order.session, folder, _Held((folder.lock, lock), jar=jar), ())
+        return self._workplace(order.session, folder, _Held((folder.lock, lock), copy=copy, jar=jar), ())
 
     def _prepare_clone(self, order: SessionOrder, stop: Callable[[], bool]) -> Workplace:
         master = self._master(order.profile)
@@ -164,7 +163,7 @@ class ProfileStore:
             self._refuse_lost_key(order.profile, jar)
             told = (*warnings(), *jar.unread, *preferences.patch(folder.user_data_dir))
             undo.pop_all()
-        held = _Held((folder.lock,), order.profile, taken_from, is_live, jar)
+        held = _Held((folder.lock,), order.profile, taken_from, is_live, jar=jar)
         return self._workplace(order.session, folder, held, told)
 
     def _undoing(self, folder: folders.Folder) -> Callable[..., None]:
@@ -250,34 +249,18 @@ class ProfileStore:
             LOG.warning("the clone of session %s could not be kept: %s", place.session, error.strerror)
             return None
 
+    def loss(self, place: Workplace) -> str | None:
+        """Return what to tell of a login after which no cookie of the keyring's is left; None where all is well."""
+        with self._guard:
+            held = self._held.get(place.session)
+        with suppress(OSError):
+            if held is not None and held.copy and not cookies.read(Path(place.user_data_dir)).tags:
+                return refusals.lost_cookies(held.copy)
+        return None
+
     def facts(self) -> list[ProfileFacts]:
         """Return what is known of each profile, by name."""
-        return [self._facts(name) for name in self._names()]
-
-    def _facts(self, name: ProfileName) -> ProfileFacts:
-        master = self._master(name)
-        size, files, used = 0, 0, 0.0
-        for folder, _, names in os.walk(master):
-            for entry in names:
-                with suppress(OSError):
-                    status = Path(folder, entry).lstat()
-                    if stat.S_ISREG(status.st_mode):
-                        size, files = size + status.st_size, files + 1
-                        used = max(used, status.st_mtime if entry == "Cookies" else 0.0)
-        holder: object = in_use.holder_of(master)
-        encryption = Encryption()
-        with suppress(OSError):
-            encryption = cookies.read(master).encryption
-        with suppress(OSError):
-            holder = holder or locks.owner_of(self._root, name)
-        return ProfileFacts(
-            name=name,
-            size=size,
-            files=files,
-            used_at=datetime.fromtimestamp(used, UTC) if used else None,
-            in_use_by=str(holder) if holder is not None else None,
-            encryption=encryption,
-        )
+        return [facts.read(self._root, name) for name in self._names()]
 
     def _names(self) -> list[ProfileName]:
         try:
@@ -315,7 +298,7 @@ class ProfileStore:
         if holder is None:
             return False
         if holder.machine is not None or not self._settings.allow_live:
-            raise _locked(profile, holder, master, "close that browser, or set session.allow_live")
+            raise refusals.held(profile, holder, master, "close that browser, or set session.allow_live")
         return True
 
     def refuse_risk(self, profile: ProfileName) -> None:
@@ -341,7 +324,7 @@ class ProfileStore:
         if profile != held.profile:
             raise refusals.changed(profile, f"exists, and is not the one that was cloned ({held.profile!r})")
         if (holder := in_use.holder_of(master)) is not None:
-            raise _locked(profile, holder, master, "close that browser")
+            raise refusals.held(profile, holder, master, "close that browser")
         if held.is_live:
             raise refusals.changed(
                 profile, "was cloned while a browser had it open, and so not with all that is in it"
@@ -386,9 +369,3 @@ class ProfileStore:
             encryption=held.jar.encryption,
             warnings=warnings,
         )
-
-
-def _locked(profile: ProfileName, holder: in_use.Holder, master: Path, way_out: str) -> Rejected:
-    if holder.machine is not None:
-        way_out = f"if you are sure that none has it open, remove {master / 'SingletonLock'}"
-    return refusals.locked(profile, str(holder), way_out)

@@ -4,7 +4,7 @@ import base64
 import logging
 import threading
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from daemon.domain.errors import Code, Interrupted, Problem, Rejected, StorageFailed
@@ -273,6 +273,8 @@ class SessionJobs:
             try:
                 self.browser.end(place)
                 promoted = self._promote(session, place, end)
+                if (lost := self.profiles.loss(place)) is not None and end.error is None:
+                    end = replace(end, error=Problem(Code.KEYRING_UNREACHABLE.value, lost))
             finally:
                 is_clean = self.profiles.release(place)
         return SessionEnded(session=session.id, end=end, is_clean=is_clean, **promoted)

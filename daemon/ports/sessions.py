@@ -42,6 +42,9 @@ class Profiles(Protocol):
     def keep(self, place: Workplace, profile: ProfileName) -> str | None:
         """Keep the clone that `promote` has refused beside the old profiles; return where, None where it cannot be."""
 
+    def loss(self, place: Workplace) -> str | None:
+        """Return what to tell of a login whose browser has lost the profile's cookies, None where it has not."""
+
     def facts(self) -> list[ProfileFacts]:
         """Return what is known of each profile, by name. Walks the disk: tenths of a second."""
 

@@ -46,6 +46,7 @@ class FakeProfiles:
         self.prepared: list[SessionOrder] = []
         self.released: list[SessionId] = []
         self.promoted: list[tuple[SessionId, str]] = []
+        self.lost: str | None = None
         self.promotion_refusal: Rejected | None = None
         self.kept: list[tuple[SessionId, str]] = []
         self.left: list[SessionId] = []
@@ -79,6 +80,9 @@ class FakeProfiles:
     def keep(self, place: Workplace, profile: ProfileName) -> str | None:
         self.kept.append((place.session, profile))
         return f"backups/{profile}-clone-1"
+
+    def loss(self, place: Workplace) -> str | None:
+        return self.lost
 
     def facts(self) -> list[ProfileFacts]:
         return [

@@ -76,6 +76,36 @@ def test_a_login_keeps_a_copy_of_the_keyrings_cookies(root: Path, store: Profile
     assert place.warnings == ()
 
 
+@needs_bus
+def test_a_login_that_has_lost_the_keyrings_cookies_names_their_copy(root: Path, store: ProfileStore) -> None:
+    place = store.prepare(order(kind=SessionKind.LOGIN))
+    assert store.loss(place) is None
+    with closing(sqlite3.connect(root / "master/Default/Cookies")) as database:
+        database.execute("DELETE FROM cookies")
+        database.commit()
+
+    told = store.loss(place)
+
+    (kept,) = (root / "backups").iterdir()
+    assert told is not None
+    assert str(kept) in told
+
+
+def test_a_login_that_needs_no_keyring_loses_nothing(folder: Path) -> None:
+    make_profile(folder / "data/master")
+    store = a_store(folder / "data")
+
+    assert store.loss(store.prepare(order(kind=SessionKind.LOGIN))) is None
+
+
+@needs_bus
+def test_what_a_session_does_to_its_clone_is_no_loss_of_the_profile(store: ProfileStore) -> None:
+    place = store.prepare(order())
+    Path(place.user_data_dir, "Default/Cookies").unlink()
+
+    assert store.loss(place) is None
+
+
 def test_the_newest_three_copies_are_kept_and_no_other_backup_goes(root: Path) -> None:
     other = make_profile(root / "backups/master-cookies-20200101T000000Z")
 

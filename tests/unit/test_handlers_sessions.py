@@ -493,6 +493,17 @@ def test_the_profiles_are_listed_with_what_was_last_seen(core: Core) -> None:
     assert "login" not in found["shop"]
 
 
+def test_a_login_that_has_cost_the_profile_its_cookies_says_so(core: Core) -> None:
+    core.browser.script = [STARTED, HandedOver(1800)]
+    core.profiles.lost = "all cookies are gone; a copy is in backups/master-cookies-1"
+    core.do("profiles/login")
+    core.do("session/close")
+    told = ended(core)
+
+    assert told["reason"] == "closed_by_command"
+    assert told["error"] == {"code": "keyring_unreachable", "message": core.profiles.lost}
+
+
 def test_a_profile_was_last_used_when_a_session_last_opened_a_clone_of_it(core: Core) -> None:
     core.profiles.names.add("shop")
     opened(core)
