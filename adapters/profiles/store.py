@@ -254,7 +254,7 @@ class ProfileStore:
         with self._guard:
             held = self._held.get(place.session)
         with suppress(OSError):
-            if held is not None and held.copy and not cookies.read(Path(place.user_data_dir)).tags:
+            if held is not None and held.copy and held.jar.has_lost(cookies.read(Path(place.user_data_dir))):
                 return refusals.lost_cookies(held.copy)
         return None
 

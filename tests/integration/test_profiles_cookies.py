@@ -99,6 +99,31 @@ def test_a_login_that_needs_no_keyring_loses_nothing(folder: Path) -> None:
 
 
 @needs_bus
+def test_new_cookies_of_another_key_do_not_hide_the_loss(root: Path, store: ProfileStore) -> None:
+    """So it was with a real keyring that held another key."""
+    place = store.prepare(order(kind=SessionKind.LOGIN))
+    rewrite(root / "master/Default/Cookies", ["c0", "new"])
+
+    assert store.loss(place) is not None
+
+
+@needs_bus
+def test_a_login_that_gives_each_cookie_a_new_value_loses_nothing(root: Path, store: ProfileStore) -> None:
+    place = store.prepare(order(kind=SessionKind.LOGIN))
+    rewrite(root / "master/Default/Cookies", ["c0", "c1", "new"])
+
+    assert store.loss(place) is None
+
+
+def rewrite(path: Path, names: list[str]) -> None:
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("DELETE FROM cookies")
+        values = [(name, b"v11 another key, another value of " + name.encode()) for name in names]
+        database.executemany("INSERT INTO cookies VALUES (?, ?)", values)
+        database.commit()
+
+
+@needs_bus
 def test_what_a_session_does_to_its_clone_is_no_loss_of_the_profile(store: ProfileStore) -> None:
     place = store.prepare(order())
     Path(place.user_data_dir, "Default/Cookies").unlink()
@@ -144,6 +169,15 @@ def test_a_clone_that_has_lost_the_keyrings_cookies_is_not_promoted(root: Path, 
     assert caught.value.code is Code.PROFILE_CHANGED
     assert "has lost them" in caught.value.message
     assert fingerprint(root / "master") == before
+
+
+@needs_bus
+def test_a_clone_that_has_cookies_of_another_key_instead_is_not_promoted(store: ProfileStore) -> None:
+    place = store.prepare(order())
+    rewrite(Path(place.user_data_dir, "Default/Cookies"), ["new"])
+
+    with pytest.raises(Rejected, match="has lost them"):
+        store.promote(place, MASTER)
 
 
 @needs_bus
