@@ -40,7 +40,7 @@ for turn in range(int(turns)):
     driver = uc.Chrome(options=options, user_data_dir=clone, driver_executable_path=driver_path,
                        version_main=int(version.split(".")[0]), use_subprocess=True)
     driver.get(url)
-    seen = False
+    seen, asked = False, set()
     while not seen:
         for entry in driver.get_log("performance"):
             message = json.loads(entry["message"])["message"]
