@@ -21,7 +21,7 @@ RUN_PACKAGES := mosquitto mosquitto-clients chromium chromium-driver chromium-sa
 INSTALL_PACKAGES := python3-venv procps chromium chromium-driver chromium-sandbox fonts-liberation xvfb
 SYSTEMD_PACKAGES := systemd iproute2 python3-venv procps
 SCORECARD_PACKAGES := strace xfsprogs e2fsprogs mount libfaketime util-linux $(SYSTEMD_PACKAGES) debootstrap
-TEST_PACKAGES := $(RUN_PACKAGES) ffmpeg postgresql binutils xdotool openbox dbus-daemon
+TEST_PACKAGES := $(RUN_PACKAGES) ffmpeg postgresql binutils xdotool openbox dbus-daemon xfsprogs
 
 # Installs what is missing, and asks apt only then.
 define ensure_packages

@@ -13,6 +13,11 @@ from pydantic.fields import FieldInfo
 
 from config.settings import Settings
 
+# What people know by another name, and what it is here.
+_ELSEWHERE = {
+    "session.selectors": "they stand in the file that session.login_markers_file names; `tokd config markers` prints it",
+}
+
 
 @dataclass(frozen=True)
 class Key:
@@ -59,6 +64,8 @@ def sections() -> Mapping[str, str]:
 
 def suggest(name: str) -> str:
     """Say which key may be meant by the unknown dotted `name`, or nothing."""
+    if name.lower() in _ELSEWHERE:
+        return _ELSEWHERE[name.lower()]
     section, _, short = name.rpartition(".")
     siblings = [key.short_name for key in keys().values() if key.section == section and not key.is_hidden]
     siblings += [table.rpartition(".")[2] for table in sections() if table.rpartition(".")[0] == section]
@@ -71,6 +78,9 @@ def suggest(name: str) -> str:
 
 def suggest_variable(variable: str) -> str:
     """Say which environment variable may be meant by the unknown `variable`, or nothing."""
+    name = variable.lower().removeprefix("tokd_").replace("__", ".")
+    if name in _ELSEWHERE:
+        return _ELSEWHERE[name]
     known = ["TOKD_CONFIG", *(key.variable for key in keys().values() if not key.is_hidden)]
     near = difflib.get_close_matches(variable.upper(), known, n=1, cutoff=0.75)
     return f"did you mean {near[0]}?" if near else ""

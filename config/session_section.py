@@ -147,7 +147,7 @@ class SessionSettings(Section):
     @classmethod
     def _check_args(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for argument in value:
-            # undetected-chromedriver reads a switch out of any argument that contains these words.
+            # undetected-chromedriver reads a switch, or a profile to write in, out of any argument with these words.
             # A bare "--" would end the switches, and with them the profile's.
             if not argument[2:].strip() or not argument.startswith("--") or _names_poison(argument):
                 raise ValueError(
@@ -169,6 +169,11 @@ class SessionSettings(Section):
             raise ValueError(
                 "must be scheme://host:port with http, https, socks4 or socks5, without a user name: "
                 "Chromium takes none"
+            )
+        if value is not None and _names_poison(value.get_secret_value()):
+            raise ValueError(
+                'must not hold "headless" or "lang": undetected-chromedriver takes that for a switch of its own, '
+                "and would go without the proxy; name it by its address or another name"
             )
         return value
 

@@ -138,14 +138,18 @@ def _sessions(core: Core) -> None:
     core.do("profiles/list")
     core.do("profiles/promote")
     _wait_for_ends(core, 1)
+    core.profiles.promotion_refusal = Rejected(Code.PROFILE_CHANGED, "profile 'master' has changed")
+    core.do("session/open")
+    core.do("profiles/promote")
+    _wait_for_ends(core, 2)
     core.do("session/close", {"session": session})
     core.do("profiles/login", {"profile": "shop"})
     core.do("session/close", {"all": True})
-    _wait_for_ends(core, 2)
+    _wait_for_ends(core, 3)
     core.do("session/list", {"ended": True})
     core.browser.script = [BrowserEnded(reason=EndReason.CRASHED, exit_status=-9)]
     core.send("session/open")
-    _wait_for_ends(core, 3)
+    _wait_for_ends(core, 4)
 
 
 def _wait_for_ends(core: Core, count: int) -> None:

@@ -7,6 +7,7 @@ from adapters.browser import display
 from adapters.browser.chromium import Programs
 from adapters.browser.clocks import now
 from adapters.browser.handle import Patience, WorkerHandle
+from adapters.browser.launching import POISON
 from adapters.browser.letters import Session, Warm
 from adapters.browser.nursery import Nursery
 from adapters.browser.processes import end_all
@@ -15,9 +16,6 @@ from daemon.domain.errors import Code, Rejected
 from daemon.domain.session import SessionKind, SessionOrder, Workplace
 
 log = logging.getLogger("tokd.browser")
-
-# undetected-chromedriver takes a path with one of these for a switch, and then opens the person's own profile.
-_POISON = ("headless", "lang")
 
 
 class ChromiumBrowsers:
@@ -72,7 +70,7 @@ class ChromiumBrowsers:
 
     def end(self, place: Workplace) -> None:
         """Kill every process of the session; a profile's own browser is asked first."""
-        end_all(place, ask_s=self._settings.master_close_timeout_s)
+        end_all(place, ask_s=self._settings.master_flushed_s)
 
     def stop(self) -> None:
         """Stop the nursery. Safe twice."""
@@ -80,7 +78,7 @@ class ChromiumBrowsers:
 
 
 def _refuse_poison(place: Workplace) -> None:
-    found = [word for word in _POISON if word in place.user_data_dir]
+    found = [word for word in POISON if word in place.user_data_dir]
     if found:
         raise Rejected(
             Code.BROWSER_FAILED,

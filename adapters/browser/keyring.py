@@ -10,7 +10,11 @@ from daemon.domain.session import Workplace
 
 _LOOK_EVERY_S = 0.1
 _WRITTEN_WITHIN_S = 1.5
-_COUNT = "SELECT count(*) FROM cookies WHERE substr(encrypted_value, 1, 3) = CAST('v11' AS BLOB)"
+# A keyring's own keys have v11, those of the desktop's portal v12; v10 is the fixed one, which needs nobody.
+_COUNT = (
+    "SELECT count(*) FROM cookies WHERE substr(encrypted_value, 1, 1) = CAST('v' AS BLOB) "
+    "AND substr(encrypted_value, 1, 3) <> CAST('v10' AS BLOB)"
+)
 
 
 class KeyringWatch:
@@ -36,9 +40,13 @@ class KeyringWatch:
         return self._is_lost
 
     def _count(self) -> int | None:
-        path = Path(self._place.user_data_dir, "Default", "Cookies")
-        with contextlib.suppress(sqlite3.Error):
-            found = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=0.05)
-            with contextlib.closing(found):
-                return int(found.execute(_COUNT).fetchone()[0])
-        return None
+        """Return how many there are in all its profiles; None where that cannot be known just now."""
+        total = None
+        for path in Path(self._place.user_data_dir).glob("*/Cookies"):
+            try:
+                found = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=0.05)
+                with contextlib.closing(found):
+                    total = (total or 0) + int(found.execute(_COUNT).fetchone()[0])
+            except sqlite3.Error:
+                return None
+        return total

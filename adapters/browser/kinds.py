@@ -73,7 +73,7 @@ class DrivenLifecycle(Lifecycle):
         if pid is None:
             raise NotOurs("the browser was not started with the session's profile")
         browser = self.browser = RunningBrowser(pid, self.place, self.leash)
-        browser.check_arguments()
+        browser.check_arguments(self.settings.proxy)
         browser.connect(driven, self.is_over)
         browser.let_downloads("deny")  # nobody is there yet to have asked for one
         warnings = self.warnings_about(browser)
@@ -141,7 +141,7 @@ class LoginLifecycle(Lifecycle):
         process = spawn(wrapper, arguments)
         browser = self.browser = RunningBrowser(process.pid, self.place, self.leash)
         self._wait_until_up(browser)
-        browser.check_arguments()
+        browser.check_arguments(self.settings.proxy)
         self.tell(
             Started(
                 pid=browser.pid, version=self.job.browser.version, is_sandboxed=launching.is_sandboxed(),

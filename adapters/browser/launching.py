@@ -1,6 +1,7 @@
 """With what arguments and in what environment a session's browser is started."""
 
 import contextlib
+import json
 import os
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from adapters.browser.settings import BrowserSettings
 from adapters.browser.wrapper import wrapper_environ
 from daemon.domain.session import SessionKind, SessionOrder, Workplace
 
+# undetected-chromedriver takes a path with one of these for a switch, and then opens the person's own profile.
+POISON = ("headless", "lang")
 LOG_NAME = "browser.log"
 PROXY_SWITCH = "--proxy-server"
 ROOT_WARNING = "Chromium runs without its sandbox because tokd runs as root"
@@ -29,11 +32,28 @@ def is_sandboxed() -> bool:
     return os.geteuid() != 0
 
 
+def profile_of(user_data_dir: str) -> str:
+    """Return the name of the one profile, among those in a user data dir, that was used last.
+
+    A browser that finds several and is not told which asks for it in a window of its own; a driver waits for ever then.
+    """
+    folder = Path(user_data_dir)
+    try:
+        told = json.loads((folder / "Local State").read_bytes())["profile"]["last_used"]
+    except (OSError, ValueError, KeyError, TypeError):
+        told = None
+    names = sorted(path.parent.name for path in folder.glob("*/Preferences"))
+    safe = [name for name in names if not any(word in name for word in POISON)]
+    if told in safe:
+        return str(told)
+    return "Default" if "Default" in safe or not safe else safe[0]
+
+
 def arguments(order: SessionOrder, place: Workplace, settings: BrowserSettings) -> list[str]:
     """Return the browser's switches, without those that a backend adds, and without the profile."""
     found = ["--no-first-run", "--no-default-browser-check"]
-    if not place.is_master:
-        found += _CLONE_ONLY
+    if not place.is_master:  # of the profiles in a master, the person chooses
+        found += [*_CLONE_ONLY, f"--profile-directory={profile_of(place.user_data_dir)}"]
     if order.headless:
         found.append("--disable-gpu")
     store = settings.password_store

@@ -228,12 +228,16 @@ class Lifecycle(ABC):
         error = over.error
         if not browser.is_gone:
             self.tell(Closing(over.reason or EndReason.FAILED))
-            browser.close(self.settings, lambda: self.mailbox.is_orphaned)
+            is_hurried = over.reason in {EndReason.SHUTDOWN, EndReason.ORPHANED}
+            browser.close(self.settings, lambda: self.mailbox.is_orphaned, is_hurried=is_hurried)
         status = browser.exit_status()
         if self.place.is_master and (
             browser.was_killed or status == -signal.SIGINT
         ):  # that is a killing, too
-            told = "the browser did not close when asked and was killed: its newest cookies may be lost"
+            told = (
+                "the browser did not close when asked (a page may have asked whether to leave it) and was killed: "
+                "what was typed there is lost, and its newest cookies may be"
+            )
             error = error or Problem(Code.BROWSER_FAILED.value, told)
         noted = browser.exit_type
         is_clean = status == 0 and not browser.was_killed and noted == _NORMAL

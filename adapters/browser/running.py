@@ -13,13 +13,14 @@ from adapters.browser.clocks import now, pause
 from adapters.browser.command_line import wipe
 from adapters.browser.debug_port import DebugPort
 from adapters.browser.devtools import BrowserLine, DevToolsError, DevToolsGone
-from adapters.browser.launching import PROXY_SWITCH
+from adapters.browser.launching import PROXY_SWITCH, profile_of
 from adapters.browser.processes import arguments_of, catches_interrupt, end_all, interrupt, wait_fd
 from adapters.browser.settings import BrowserSettings
 from daemon.domain.session import Workplace
 
 _REAP_WITHIN_S = 1.0
 _LOOK_EVERY_S = 0.01
+_LOOK_AT_DAEMON_S = 0.5
 
 
 class NotOurs(Exception):
@@ -64,10 +65,16 @@ class RunningBrowser:
         """Tell whether it would close when interrupted. In its first moments it would just die of it."""
         return catches_interrupt(self.pid)
 
-    def check_arguments(self) -> None:
-        """Make sure that it opened this profile and no other. Raises NotOurs."""
-        if f"--user-data-dir={self.place.user_data_dir}" not in arguments_of(self.pid):
+    def check_arguments(self, proxy: str | None) -> None:
+        """Make sure that it opened this profile and no other, and goes through the proxy. Raises NotOurs.
+
+        undetected-chromedriver drops a switch that it misreads, whatever it was for.
+        """
+        found = arguments_of(self.pid)
+        if f"--user-data-dir={self.place.user_data_dir}" not in found:
             raise NotOurs("the browser was not started with the session's profile")
+        if proxy and f"--proxy-server={proxy}" not in found:
+            raise NotOurs("the browser was not started with the proxy of session.proxy")
 
     def hide(self, settings: BrowserSettings) -> bool:
         """Take the proxy out of the command line, which every user may read; tell whether it is out."""
@@ -101,13 +108,15 @@ class RunningBrowser:
         if self.port is not None:
             self.port.shut(self.connected.local_port)
 
-    def close(self, settings: BrowserSettings, is_orphaned: Callable[[], bool]) -> None:
+    def close(self, settings: BrowserSettings, is_orphaned: Callable[[], bool], *, is_hurried: bool) -> None:
         """End it: asked first, interrupted then, and killed last. A profile itself is not asked, for it has no line."""
         is_master = self.place.is_master
         if not is_master and is_orphaned():
             self._kill()
         elif is_master:
-            if not interrupt(self.pid, self.pidfd, settings.master_close_s):
+            hurried_s = settings.master_close_s(is_hurried=True)
+            spare_s = settings.master_close_s(is_hurried=is_hurried) - hurried_s
+            if not interrupt(self.pid, self.pidfd, hurried_s) and not self._ends_within(spare_s, is_orphaned):
                 self._kill()
         elif not (self._ask(settings.close_timeout_s) or self._interrupt(settings.interrupt_timeout_s)):
             self._kill()
@@ -136,7 +145,8 @@ class RunningBrowser:
     def exit_type(self) -> str | None:
         """Return what the browser has noted in the profile about its end; Normal, where it ended as it should."""
         try:
-            text = Path(self.place.user_data_dir, "Default", "Preferences").read_bytes()
+            folder = self.place.user_data_dir
+            text = Path(folder, profile_of(folder), "Preferences").read_bytes()
             return str(json.loads(text)["profile"]["exit_type"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
@@ -154,6 +164,14 @@ class RunningBrowser:
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(self.pidfd, signal.SIGINT)
         return wait_fd(self.pidfd, seconds)
+
+    def _ends_within(self, seconds: float, is_orphaned: Callable[[], bool]) -> bool:
+        """Wait on, as long as the daemon is there, and tell whether it has ended by itself."""
+        until = now() + seconds
+        while now() < until and not is_orphaned():
+            if wait_fd(self.pidfd, min(_LOOK_AT_DAEMON_S, until - now())):
+                return True
+        return False
 
     def _kill(self) -> None:
         self.was_killed = True

@@ -7,6 +7,8 @@ from typing import Literal
 
 _MASTER_CLOSE_MAX_S = 12.0  # a system that is shutting down waits no longer
 _KILL_WITHIN_S = 1.0
+# Every cookie is on disk after 30 s, even while a page that asks "Leave site?" holds up the browser's end.
+_FLUSHED_S = 35.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +61,7 @@ class BrowserSettings:
     close_timeout_s: float = 5.0
     interrupt_timeout_s: float = 2.0
     master_close_timeout_s: float = 10.0
+    master_flushed_s: float = _FLUSHED_S
     markers: LoginMarkers = field(default_factory=LoginMarkers)
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
 
@@ -67,13 +70,17 @@ class BrowserSettings:
         """Return the adapter's own folder."""
         return self.state_dir.absolute() / "browser"
 
-    @property
-    def master_close_s(self) -> float:
-        """Return how long a profile's own browser may take to close: asked once, it gets the time of two attempts."""
+    def master_close_s(self, *, is_hurried: bool) -> float:
+        """Return how long a profile's own browser may take to close: asked once, it gets the time of two attempts.
+
+        Where nobody is in a hurry it is until its cookies are written down, so that being killed costs none.
+        """
         seconds = self.master_close_timeout_s
-        return max(seconds, min(2 * seconds, _MASTER_CLOSE_MAX_S))
+        hurried = max(seconds, min(2 * seconds, _MASTER_CLOSE_MAX_S))
+        return hurried if is_hurried else max(hurried, self.master_flushed_s)
 
     def close_budget_s(self, *, is_master: bool) -> float:
         """Return how long the closing of a browser may take in all, being killed included."""
-        asked = self.master_close_s if is_master else self.close_timeout_s + self.interrupt_timeout_s
+        by_asking = self.close_timeout_s + self.interrupt_timeout_s
+        asked = self.master_close_s(is_hurried=False) if is_master else by_asking
         return asked + _KILL_WITHIN_S

@@ -26,6 +26,7 @@ PROFILE_SKIPPED = (
 )  # fmt: skip
 
 _CHUNK = 8 << 20
+_MOST_WARNINGS = 5
 _ASK_EVERY_FILES = 64
 _ASK_EVERY_BYTES = _CHUNK
 _UNSUPPORTED = (errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM)
@@ -117,6 +118,7 @@ class Walk:
     def __init__(self, skips: Callable[..., bool] = is_skipped, stop: Callable[[], bool] = never) -> None:
         self._skips = skips
         self._patience = Patience(stop)
+        self.warnings: list[str] = []
 
     def run(self, source: Path, target: Path) -> None:
         """Copy `source` to `target`, which must not exist. Raises Interrupted, OSError."""
@@ -139,6 +141,9 @@ class Walk:
                         self.folder(entry.name, source, target, path, copy, parts)
                     elif entry.is_file(follow_symlinks=False):
                         self.file(entry.name, source, target, path, copy)
+                    elif entry.is_symlink() and len(self.warnings) < _MOST_WARNINGS:
+                        name = "/".join((*parts, entry.name))
+                        self.warnings.append(f"{name} is a link, which is not followed: it was left out")
                 except FileNotFoundError:
                     continue
 

@@ -69,7 +69,7 @@ class Folders:
         temp_dir, lock = None, -1
         try:
             lock = _locked(fresh)
-            temp_dir = self._temp_dir(fresh, final)
+            temp_dir = self._temp_dir(fresh, final, session)
             folder = Folder(final, master or final / "profile", temp_dir, lock, master is not None)
             places = {"user_data_dir": str(folder.user_data_dir), "temp_dir": str(temp_dir)}
             told = {**note, "session": session, **places}
@@ -82,13 +82,16 @@ class Folders:
             raise
         return folder
 
-    def _temp_dir(self, fresh: Path, final: Path) -> Path:
+    def _temp_dir(self, fresh: Path, final: Path, session: SessionId) -> Path:
         if len(os.fsencode(f"{final}/t{_SOCKET}")) <= _SOCKET_MAX:
             (fresh / "t").mkdir(0o700)
             return final / "t"
         for base in self.temp_bases:
-            if len(os.fsencode(f"{base}/{_PREFIX}12345678{_SOCKET}")) > _SOCKET_MAX:
+            if len(os.fsencode(f"{base}/{_PREFIX}{session}{_SOCKET}")) > _SOCKET_MAX:
                 continue
+            with suppress(OSError):  # by this name it is found where no note tells of it
+                (base / f"{_PREFIX}{session}").mkdir(0o700)
+                return base / f"{_PREFIX}{session}"
             with suppress(OSError):
                 return Path(tempfile.mkdtemp(prefix=_PREFIX, dir=base))
         raise FileNotFoundError(
@@ -170,13 +173,9 @@ class Folders:
             return
         told = Path(str(note.get("user_data_dir", "")))
         master = is_master(told)
-        temp_dir = Path(str(note.get("temp_dir", "")))
+        user_data_dir = told if master else path / "profile"
         orphans[session] = Folder(
-            path,
-            told if master else path / "profile",
-            temp_dir if self._is_ours_outside(temp_dir) else path / "t",
-            lock,
-            master,
+            path, user_data_dir, self._outside(path, session) or path / "t", lock, master
         )
 
     def _clear(self, path: Path) -> None:
@@ -192,8 +191,13 @@ class Folders:
                 self._drop(path)
 
     def _drop(self, path: Path) -> None:
-        temp_dir = Path(str(read_note(path).get("temp_dir", "")))
-        _remove(path, temp_dir if self._is_ours_outside(temp_dir) else None)
+        _remove(path, self._outside(path, path.name.removeprefix(NEW).removeprefix(GONE)))
+
+    def _outside(self, path: Path, session: str) -> Path | None:
+        """Return where a session's temp folder is that is not in its own; its maker may have died before the note."""
+        told = Path(str(read_note(path).get("temp_dir", "")))
+        found = (told, *(base / f"{_PREFIX}{session}" for base in self.temp_bases))
+        return next((temp_dir for temp_dir in found if self._is_ours_outside(temp_dir)), None)
 
 
 def read_note(path: Path) -> dict[str, Any]:

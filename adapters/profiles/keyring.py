@@ -1,6 +1,7 @@
 """Whether the desktop keeps the key of a profile's cookies: asked of the session bus, which starts nothing for that.
 
-A bus alone proves nothing: a browser that finds no secret service there deletes every cookie it cannot decrypt.
+A bus alone proves nothing: a browser that finds no secret service there deletes every cookie it cannot decrypt. So it
+does where the keyring is locked and nobody unlocks it.
 """
 
 import os
@@ -18,6 +19,9 @@ _WALLET = "org.kde.kwalletd"
 _OF_STORE = {"gnome-libsecret": _SECRETS, "kwallet5": f"{_WALLET}5", "kwallet6": f"{_WALLET}6"}
 _PORTAL_TAG: Final = "v12"  # of a key that the portal keeps; the keyrings' own keys have v11
 
+_BUS = ("org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus")
+_SERVICE = (_SECRETS, "/org/freedesktop/secrets", "org.freedesktop.Secret.Service")
+_COLLECTION, _PROPERTIES = "org.freedesktop.Secret.Collection", "org.freedesktop.DBus.Properties"
 _WITHIN_S = 1.0
 _UNIX = re.compile(r"unix:(?:.*,)?(?P<kind>path|abstract)=(?P<where>[^,]+)")
 _LINE_MAX, _MESSAGE_MAX = 1000, 1 << 20
@@ -25,6 +29,10 @@ _CALL, _REPLY, _ERROR = 1, 2, 3
 _HEADER = 16
 _WORD = 8
 
+LOCKED = (
+    "and the keyring that keeps their key is locked: unlock it first, by logging in to the desktop with your password "
+    "or in its program for passwords"
+)
 NO_BUS = (
     "and no session bus is reachable: run tokd as your user service inside the desktop session, "
     "or make a profile of its own with `tokd profile login`"
@@ -37,7 +45,10 @@ def trouble(tags: Collection[str], store: str, environ: Mapping[str, str]) -> st
     for where in _sockets(environ):
         try:
             with closing(Bus(where, until)) as bus:
-                missing = [name for name in services(tags, store, environ) if not bus.offers(name)]
+                wanted = services(tags, store, environ)
+                missing = [name for name in wanted if not bus.offers(name)]
+                if not missing and _SECRETS in wanted and bus.has_owner(_SECRETS) and bus.is_locked():
+                    return LOCKED
         except (OSError, ValueError, struct.error):  # whatever it is that answers there, it is no bus
             continue
         if not missing:
@@ -97,17 +108,35 @@ class Bus:
 
     def offers(self, name: str) -> bool:
         """Tell whether somebody has this name, or would be started for it."""
-        order, body = self.call("NameHasOwner", "s", _text(name))
-        if struct.unpack_from(f"{order}I", body)[0]:
-            return True
-        return name in _texts(*self.call("ListActivatableNames"))
+        return self.has_owner(name) or name in _texts(*self.call("ListActivatableNames"))
 
-    def call(self, member: str, signature: str = "", body: bytes = b"") -> tuple[str, bytes]:
-        """Call a method of the bus; return the answer's byte order and body."""
+    def has_owner(self, name: str) -> bool:
+        """Tell whether somebody has this name now."""
+        order, body = self.call("NameHasOwner", "s", _text(name))
+        return bool(struct.unpack_from(f"{order}I", body)[0])
+
+    def is_locked(self) -> bool:
+        """Tell whether the keyring that new keys go to is locked; one that does not say counts as open. Never raises."""
+        try:
+            order, body = self.call("ReadAlias", "s", _text("default"), _SERVICE)
+            (length,) = struct.unpack_from(f"{order}I", body)
+            keyring = (_SECRETS, body[4 : 4 + length].decode(), _PROPERTIES)
+            name = _text(_COLLECTION)
+            asked = name + bytes(-len(name) % 4) + _text("Locked")
+            order, body = self.call("Get", "ss", asked, keyring)
+            return body[:2] == b"\1b" and bool(struct.unpack_from(f"{order}I", body, 4)[0])
+        except (OSError, ValueError, struct.error):
+            return False
+
+    def call(
+        self, member: str, signature: str = "", body: bytes = b"", of: tuple[str, str, str] = _BUS
+    ) -> tuple[str, bytes]:
+        """Call a method, of the bus itself or `of` another's object; return the answer's byte order and body."""
         self._serial += 1
         fields = b""
-        named = {1: ("o", "/org/freedesktop/DBus"), 2: ("s", "org.freedesktop.DBus"), 3: ("s", member)}
-        for code, (kind, text) in (named | {6: ("s", "org.freedesktop.DBus")}).items():
+        destination, path, interface = of
+        named = {1: ("o", path), 2: ("s", interface), 3: ("s", member), 6: ("s", destination)}
+        for code, (kind, text) in named.items():
             fields = _padded(fields) + bytes((code, 1, ord(kind), 0)) + _text(text)
         if signature:
             fields = _padded(fields) + bytes((8, 1, ord("g"), 0, len(signature))) + signature.encode() + b"\0"

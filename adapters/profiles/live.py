@@ -95,7 +95,5 @@ def walk_for(
     profile: ProfileName, stop: Callable[[], bool], *, is_live: bool
 ) -> tuple[Walk, Callable[[], tuple[str, ...]]]:
     """Return the walk for a profile, and what asks it for its warnings afterwards."""
-    if not is_live:
-        return Walk(is_skipped, stop), tuple
-    walk = LiveWalk(profile, stop)
+    walk = LiveWalk(profile, stop) if is_live else Walk(is_skipped, stop)
     return walk, lambda: tuple(walk.warnings)

@@ -1,4 +1,7 @@
-"""Making a clone the profile: a chain of renames that can break at any point and loses neither of the two."""
+"""Making a clone the profile: a chain of renames that can break at any point and loses neither of the two.
+
+A clone that may not become the profile is kept as well: somebody has asked for it, and its session is over.
+"""
 
 import ctypes
 import errno
@@ -18,6 +21,7 @@ from daemon.domain.ids import NAME, ProfileName
 PROMOTING = ".promoting"
 BACKUPS = "backups"
 _PARTIAL = ".partial-"
+_OLD_S = 3600
 _AT_CWD = -100
 _NOREPLACE, _EXCHANGE = 1, 2
 _NO_EXCHANGE = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
@@ -78,9 +82,29 @@ def promote(
     return backup
 
 
+def keep(root: Path, clone: Path, profile: ProfileName, now: datetime) -> str:
+    """Put a clone that was to become this profile, and did not, into backups/; return where. Raises OSError."""
+    (root / BACKUPS).mkdir(mode=0o700, exist_ok=True)
+    place = root / BACKUPS / f"{profile}-clone-{_stamp(now)}"
+    try:
+        return _file(clone, place)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+    partial = root / BACKUPS / f"{_PARTIAL}{clone.parent.name}"
+    try:
+        Walk(nothing_skipped).run(clone, partial)
+        return _file(partial, place)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
 def recover(root: Path, now: datetime) -> list[str]:
     """Bring what an interrupted promotion has left to backups/; return where. Raises OSError."""
     found = []
+    for half in root.glob(f"{BACKUPS}/{_PARTIAL}*"):
+        if now.timestamp() - half.lstat().st_mtime > _OLD_S:  # else another tokd may be at it
+            shutil.rmtree(half, ignore_errors=True)
     try:
         names = sorted(entry.name for entry in (root / PROMOTING).iterdir())
     except FileNotFoundError:
@@ -130,19 +154,26 @@ def _undo(waiting: Path, clone: Path, *, is_copied: bool) -> None:
         waiting.rename(clone)
 
 
+def _stamp(now: datetime) -> str:
+    return now.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
+
+
 def _back_up(root: Path, profile: ProfileName, now: datetime) -> str:
-    stamp = now.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
-    place = root / BACKUPS / f"{profile}-{stamp}"
+    return _file(root / PROMOTING / profile, root / BACKUPS / f"{profile}-{_stamp(now)}")
+
+
+def _file(source: Path, place: Path) -> str:
+    """Give a folder this place, or one with a number behind it; return which."""
     number = 1
     while True:
         target = place if number == 1 else place.with_name(f"{place.name}-{number}")
         try:
-            _rename(root / PROMOTING / profile, target, _NOREPLACE)
+            _rename(source, target, _NOREPLACE)
         except FileExistsError:
             number += 1
             continue
-        _flush(root / BACKUPS)
-        _flush(root / PROMOTING)
+        _flush(target.parent)
+        _flush(source.parent)
         return str(target)
 
 

@@ -2,7 +2,9 @@
 
 import errno
 from collections.abc import Sequence
+from pathlib import Path
 
+from adapters.profiles.in_use import Holder
 from daemon.domain.errors import Code, Rejected
 from daemon.domain.ids import ProfileName
 
@@ -30,6 +32,15 @@ def bad_name(name: str) -> Rejected:
     )
 
 
+def no_folder(name: ProfileName, place: str) -> Rejected:
+    """Return the error for something else that stands where the profile's folder would be."""
+    return Rejected(
+        Code.NO_SUCH_PROFILE,
+        f"what stands at {place}, in the place of profile {name!r}, is no folder; move it away, or mend the link",
+        field="args.profile",
+    )
+
+
 def locked(name: ProfileName, by: str, way_out: str) -> Rejected:
     """Return the error for a profile that somebody else has."""
     return Rejected(
@@ -37,6 +48,21 @@ def locked(name: ProfileName, by: str, way_out: str) -> Rejected:
         f"profile {name!r} is in use by {by}; {way_out}",
         field="args.profile",
         retryable=True,
+    )
+
+
+def held(name: ProfileName, holder: Holder, master: Path, way_out: str) -> Rejected:
+    """Return the error for a profile that a browser has open."""
+    if holder.machine is not None:
+        way_out = f"if you are sure that none has it open, remove {master / 'SingletonLock'}"
+    return locked(name, str(holder), way_out)
+
+
+def lost_cookies(copy: str) -> str:
+    """Return what is told where a login's browser seems to have deleted what it could not decrypt."""
+    return (
+        "all cookies whose key is in the desktop's keyring are gone from the profile: unless you have deleted them "
+        f"yourself, the browser could not read them; a copy of them is in {copy}"
     )
 
 
@@ -49,7 +75,8 @@ def low_disk(folder: str, free: int, floor: int) -> Rejected:
     """Return the error for a disk that has less left than session.min_free_mb."""
     return Rejected(
         Code.DISK_FULL,
-        f"{folder} has {free // 1_000_000} MB free, less than the {floor // 1_000_000} MB of session.min_free_mb",
+        f"{folder} has {free // 1_000_000} MB free, less than the {floor // 1_000_000} MB of session.min_free_mb: "
+        "free some space, or set that lower",
         retryable=True,
     )
 

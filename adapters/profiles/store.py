@@ -1,17 +1,17 @@
 """The profiles behind the port Profiles: who may touch which, when, and what a session gets to work in."""
 
+import logging
 import os
-import stat
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 
 from adapters.profiles import (
     cloning,
     cookies,
+    facts,
     folders,
     ground,
     in_use,
@@ -27,7 +27,6 @@ from adapters.profiles.settings import ProfilesSettings
 from daemon.domain.errors import Code, Interrupted, Rejected, StartRefused
 from daemon.domain.ids import ProfileName, SessionId
 from daemon.domain.session import (
-    Encryption,
     ProfileFacts,
     SessionKind,
     SessionOrder,
@@ -37,6 +36,8 @@ from daemon.domain.session import (
 from daemon.domain.times import iso
 from daemon.ports import Clock
 
+LOG = logging.getLogger("tokd.profiles")
+
 
 @dataclass(frozen=True, slots=True)
 class _Held:
@@ -45,6 +46,8 @@ class _Held:
     locks: tuple[int, ...]
     profile: ProfileName | None = None
     taken_from: dict[str, promotion.Mark] | None = None
+    is_live: bool = False  # a browser had the profile open: what it held locked is not in the clone
+    copy: str = ""  # of a login's cookies, where they need a keyring
     jar: cookies.Jar = field(default_factory=lambda: cookies.Jar({}))  # the clone's, before a browser had it
 
 
@@ -85,7 +88,8 @@ class ProfileStore:
         try:
             for path in (self._root, self._folders.path):
                 ground.make(path)
-            promotion.recover(self._root, self._clock.now())
+            for place in promotion.recover(self._root, self._clock.now()):
+                LOG.warning("a promotion was cut short: what it had in hand is kept in %s", place)
         except OSError as error:
             raise StartRefused(
                 f"the profiles' folder {error.filename or self._root} cannot be used: {error.strerror}; "
@@ -109,8 +113,12 @@ class ProfileStore:
         try:
             for path in (self._root, self._folders.path):
                 path.mkdir(mode=ground.PRIVATE, parents=True, exist_ok=True)
-            self._refuse_full_disk()
+            master = self._master(order.profile)
+            if os.path.lexists(master) and not master.is_dir():
+                raise refusals.no_folder(order.profile, str(master))
+            self._refuse_full_disk(self._folders.path)
             if order.kind is SessionKind.LOGIN:
+                self._refuse_full_disk(master if master.is_dir() else self._root)
                 return self._prepare_login(order)
             return self._prepare_clone(order, stop)
         except OSError as error:
@@ -123,8 +131,8 @@ class ProfileStore:
             lock = locks.own(self._root, order.profile, who, self._stopping.wait)
             undo.callback(os.close, lock)
             if (holder := in_use.holder_of(master)) is not None:
-                raise _locked(order.profile, holder, master, "close that browser")
-            jar = cookies.Jar({})
+                raise refusals.held(order.profile, holder, master, "close that browser")
+            jar, copy = cookies.Jar({}), ""
             if master.is_dir():
                 jar = cookies.read(master)
                 self._refuse_risk(order.profile, jar)
@@ -133,9 +141,9 @@ class ProfileStore:
             undo.callback(self._folders.remove, folder.path, folder.temp_dir)
             master.mkdir(mode=ground.PRIVATE, exist_ok=True)
             if jar.tags:
-                safekeeping.keep(self._root, order.profile, master, self._clock.now())
+                copy = str(safekeeping.keep(self._root, order.profile, master, self._clock.now()))
             undo.pop_all()
-        return self._workplace(order.session, folder, _Held((folder.lock, lock), jar=jar), ())
+        return self._workplace(order.session, folder, _Held((folder.lock, lock), copy=copy, jar=jar), ())
 
     def _prepare_clone(self, order: SessionOrder, stop: Callable[[], bool]) -> Workplace:
         master = self._master(order.profile)
@@ -155,7 +163,7 @@ class ProfileStore:
             self._refuse_lost_key(order.profile, jar)
             told = (*warnings(), *jar.unread, *preferences.patch(folder.user_data_dir))
             undo.pop_all()
-        held = _Held((folder.lock,), order.profile, taken_from, jar)
+        held = _Held((folder.lock,), order.profile, taken_from, is_live, jar=jar)
         return self._workplace(order.session, folder, held, told)
 
     def _undoing(self, folder: folders.Folder) -> Callable[..., None]:
@@ -185,7 +193,9 @@ class ProfileStore:
 
     def survey(self) -> Survey:
         """Look through the folder of sessions, and lock those that nobody holds."""
-        found, held = self._folders.survey(self._clock.now().timestamp(), self._is_master)
+        now = self._clock.now().timestamp()
+        cookies.clear_copies(now)
+        found, held = self._folders.survey(now, self._is_master)
         orphans = tuple(
             self._workplace(session, folder, _Held((folder.lock,)), ()) for session, folder in found.items()
         )
@@ -214,7 +224,7 @@ class ProfileStore:
             try:
                 self._refuse_other(held, profile)
                 clone = Path(place.user_data_dir)
-                _refuse_loss(held.profile, held.jar, cookies.read(clone))
+                cookies.refuse_loss(held.profile, held.jar, cookies.read(clone))
                 in_use.strip(clone)
                 preferences.restore(clone, self._master(held.profile))
                 return promotion.promote(self._root, clone, profile, self._clock.now(), self._reached)
@@ -223,34 +233,34 @@ class ProfileStore:
         except OSError as error:
             raise refusals.disk_failed(error, f"promoting a clone to profile {profile!r}") from error
 
+    def keep(self, place: Workplace, profile: ProfileName) -> str | None:
+        """Keep a clone among the backups that was to become this profile and may not; return where, None if it cannot."""
+        clone = Path(place.user_data_dir)
+        if place.is_master or not clone.is_dir():
+            return None
+        with self._guard:
+            held = self._held.get(place.session)
+        try:
+            in_use.strip(clone)
+            if held is not None and held.profile is not None:
+                preferences.restore(clone, self._master(held.profile))
+            return promotion.keep(self._root, clone, profile, self._clock.now())
+        except OSError as error:
+            LOG.warning("the clone of session %s could not be kept: %s", place.session, error.strerror)
+            return None
+
+    def loss(self, place: Workplace) -> str | None:
+        """Return what to tell of a login after which no cookie of the keyring's is left; None where all is well."""
+        with self._guard:
+            held = self._held.get(place.session)
+        with suppress(OSError):
+            if held is not None and held.copy and held.jar.has_lost(cookies.read(Path(place.user_data_dir))):
+                return refusals.lost_cookies(held.copy)
+        return None
+
     def facts(self) -> list[ProfileFacts]:
         """Return what is known of each profile, by name."""
-        return [self._facts(name) for name in self._names()]
-
-    def _facts(self, name: ProfileName) -> ProfileFacts:
-        master = self._master(name)
-        size, files, used = 0, 0, 0.0
-        for folder, _, names in os.walk(master):
-            for entry in names:
-                with suppress(OSError):
-                    status = Path(folder, entry).lstat()
-                    if stat.S_ISREG(status.st_mode):
-                        size, files = size + status.st_size, files + 1
-                        used = max(used, status.st_mtime if entry == "Cookies" else 0.0)
-        holder: object = in_use.holder_of(master)
-        encryption = Encryption()
-        with suppress(OSError):
-            encryption = cookies.read(master).encryption
-        with suppress(OSError):
-            holder = holder or locks.owner_of(self._root, name)
-        return ProfileFacts(
-            name=name,
-            size=size,
-            files=files,
-            used_at=datetime.fromtimestamp(used, UTC) if used else None,
-            in_use_by=str(holder) if holder is not None else None,
-            encryption=encryption,
-        )
+        return [facts.read(self._root, name) for name in self._names()]
 
     def _names(self) -> list[ProfileName]:
         try:
@@ -276,11 +286,11 @@ class ProfileStore:
 
     # -- refusals ----------------------------------------------------------------------------------------
 
-    def _refuse_full_disk(self) -> None:
-        found = os.statvfs(self._folders.path)
+    def _refuse_full_disk(self, folder: Path) -> None:
+        found = os.statvfs(folder)
         free = found.f_bavail * found.f_frsize
         if free < self._settings.min_free_bytes:
-            raise refusals.low_disk(str(self._folders.path), free, self._settings.min_free_bytes)
+            raise refusals.low_disk(str(folder), free, self._settings.min_free_bytes)
 
     def _refuse_in_use(self, profile: ProfileName, master: Path) -> bool:
         """Return whether a live clone is to be made."""
@@ -288,7 +298,7 @@ class ProfileStore:
         if holder is None:
             return False
         if holder.machine is not None or not self._settings.allow_live:
-            raise _locked(profile, holder, master, "close that browser, or set session.allow_live")
+            raise refusals.held(profile, holder, master, "close that browser, or set session.allow_live")
         return True
 
     def refuse_risk(self, profile: ProfileName) -> None:
@@ -314,7 +324,11 @@ class ProfileStore:
         if profile != held.profile:
             raise refusals.changed(profile, f"exists, and is not the one that was cloned ({held.profile!r})")
         if (holder := in_use.holder_of(master)) is not None:
-            raise _locked(profile, holder, master, "close that browser")
+            raise refusals.held(profile, holder, master, "close that browser")
+        if held.is_live:
+            raise refusals.changed(
+                profile, "was cloned while a browser had it open, and so not with all that is in it"
+            )
         if promotion.fingerprint(master) != held.taken_from:
             raise refusals.changed(profile, "has changed since it was cloned")
 
@@ -354,23 +368,4 @@ class ProfileStore:
             is_master=folder.is_master,
             encryption=held.jar.encryption,
             warnings=warnings,
-        )
-
-
-def _locked(profile: ProfileName, holder: in_use.Holder, master: Path, way_out: str) -> Rejected:
-    if holder.machine is not None:
-        way_out = f"if you are sure that none has it open, remove {master / 'SingletonLock'}"
-    return refusals.locked(profile, str(holder), way_out)
-
-
-def _refuse_loss(profile: ProfileName, before: cookies.Jar, now: cookies.Jar) -> None:
-    """Raise Rejected where the clone's browser could not read the keyring's cookies, and so has deleted them."""
-    if before.unread:
-        raise refusals.changed(
-            profile, f"was cloned without its cookies being understood ({before.unread[0]})"
-        )
-    if before.tags and not now.tags:
-        raise refusals.changed(
-            profile,
-            "kept its cookies with the desktop's keyring, and its clone has lost them all: their key was not reached",
         )

@@ -105,6 +105,8 @@ def end_of(data: Told) -> str:
         )
     if data.get("promotion_error"):
         words.append(f"the profile was not replaced: {data['promotion_error']}")
+    if data.get("kept_clone"):
+        words.append(f"its clone is kept in {data['kept_clone']}")
     if data.get("left_behind"):
         words.append("some of its files could not be removed yet")
     return "; ".join(words)

@@ -97,11 +97,10 @@ def _show_login(data: dict[str, Any]) -> None:
 
 
 def _tell_login(event: dict[str, Any]) -> None:
-    if kind_of(event) == EventType.SESSION_REQUESTED:
+    tell_step(event)
+    if kind_of(event) == EventType.SESSION_STARTED:  # not before: it may be refused
         profile = event["data"].get("profile")
         say(f"A browser window opens on profile {profile}: log in there, then close the window.")
-    else:
-        tell_step(event)
 
 
 def _close(ctx: typer.Context, story: Story) -> None:
@@ -146,6 +145,11 @@ def _show_promotion(data: dict[str, Any]) -> None:
     if not data.get("promoted_to"):
         why = data.get("promotion_error") or f"the session {end_of(data)}"
         say(f"the profile was not replaced: {why}", error=True, style="red")
+        if data.get("kept_clone"):
+            kept = (
+                f"its clone is kept in {data['kept_clone']}; moved beside the profiles it is one of its own"
+            )
+            say(kept, error=True)
         return
     say(f"the clone of session {data['session']} is profile {data['promoted_to']} now")
     say(

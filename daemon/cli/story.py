@@ -12,7 +12,7 @@ from daemon.domain.events import EventType
 
 OPENED, ENDED = EventType.SESSION_OPENED.value, EventType.SESSION_ENDED.value
 Tell = Callable[[dict[str, Any]], object]
-_CLOSING_S = 30.0
+_CLOSING_S = 60.0  # the window of a login takes up to 36 s where a page does not want to be left
 _LOOK_EVERY_S = 0.2
 _MOST = 200
 _BEYOND = 2**53 - 1  # no event has this number: only the latest one's is asked for

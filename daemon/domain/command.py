@@ -4,11 +4,22 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
-AccountArg = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}$")]
-PostArg = Annotated[str, StringConstraints(pattern=r"^p_[A-Za-z0-9]{1,40}$")]
-TaskArg = Annotated[str, StringConstraints(pattern=r"^t_[A-Za-z0-9]{1,40}$")]
-ProfileArg = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}$")]
-SessionArg = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]
+_NAME = r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}$"
+_POST = r"^p_[A-Za-z0-9]{1,40}$"
+_TASK = r"^t_[A-Za-z0-9]{1,40}$"
+_SESSION = r"^[0-9a-f]{16}$"
+# What a person is told who gives something else.
+PATTERNS_IN_WORDS = {
+    _NAME: "must be a name of 1 to 64 plain letters, digits and ._-, not beginning with a dot",
+    _POST: "must be a post's id, such as p_7Kd2; post/list tells them",
+    _TASK: "must be a task's id, such as t_7Kd2; task/list tells them",
+    _SESSION: "must be a session's id, 16 of the letters 0-9 and a-f; session/list tells them",
+}
+AccountArg = Annotated[str, StringConstraints(pattern=_NAME)]
+PostArg = Annotated[str, StringConstraints(pattern=_POST)]
+TaskArg = Annotated[str, StringConstraints(pattern=_TASK)]
+ProfileArg = Annotated[str, StringConstraints(pattern=_NAME)]
+SessionArg = Annotated[str, StringConstraints(pattern=_SESSION)]
 # Whoever checks by the published pattern may count other characters as \s than we do: these are named for both.
 Hashtag = Annotated[str, StringConstraints(pattern=r"^#?[^\s\u001c-\u001f\u0085\u180e\ufeff#@]{1,100}$")]
 Address = Annotated[str, StringConstraints(min_length=1, max_length=2048)]

@@ -63,13 +63,17 @@ class PictureTaken:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionEnded:
-    """A session is over and cleaned up; `promoted_to` and `backup` where its clone was kept as a profile."""
+    """A session is over and cleaned up; `promoted_to` and `backup` where its clone was kept as a profile.
+
+    `kept_clone` is where a clone is that was to become one, and did not for the reason in `promotion_error`.
+    """
 
     session: SessionId
     end: BrowserEnded
     promoted_to: str | None = None
     backup: str | None = None
     promotion_error: str | None = None
+    kept_clone: str | None = None
     is_clean: bool = True  # nothing of it is left on the disk
 
 

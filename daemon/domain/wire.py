@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from pydantic import ValidationError
 
-from daemon.domain.command import Command
+from daemon.domain.command import PATTERNS_IN_WORDS, Command
 from daemon.domain.commands import SWITCHES, VERBS, Verb
 from daemon.domain.errors import Code, Rejected
 from daemon.domain.events import as_json
@@ -178,7 +178,7 @@ def _whole(value: Any) -> Any:
 
 
 def _as_rejection(verb: Verb, error: ValidationError) -> Rejected:
-    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    first = error.errors(include_url=False, include_input=False)[0]
     where = ".".join(["args", *(str(part)[:_NAMED] for part in first["loc"])])
     if first["type"] == "extra_forbidden":
         name = str(first["loc"][-1])
@@ -189,7 +189,8 @@ def _as_rejection(verb: Verb, error: ValidationError) -> Rejected:
         )
     more = error.error_count() - 1
     tail = f" (and {more} more)" if more else ""
-    return Rejected(Code.BAD_FIELD, f"{where}: {first['msg']}{tail}", field=where)
+    told = PATTERNS_IN_WORDS.get(str(first.get("ctx", {}).get("pattern")), first["msg"])
+    return Rejected(Code.BAD_FIELD, f"{where}: {told}{tail}", field=where)
 
 
 def _switched(name: str, envelope: dict[str, Any]) -> tuple[str, dict[str, Any]]:

@@ -14,6 +14,7 @@ def handle(report: SessionEnded, context: Context) -> None:
         "promoted_to": report.promoted_to,
         "backup": report.backup,
         "promotion_error": report.promotion_error,
+        "kept_clone": report.kept_clone,
         "left_behind": None if report.is_clean else True,
     }
     end_session(

@@ -4,7 +4,7 @@ import base64
 import logging
 import threading
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from daemon.domain.errors import Code, Interrupted, Problem, Rejected, StorageFailed
@@ -273,6 +273,8 @@ class SessionJobs:
             try:
                 self.browser.end(place)
                 promoted = self._promote(session, place, end)
+                if (lost := self.profiles.loss(place)) is not None and end.error is None:
+                    end = replace(end, error=Problem(Code.KEYRING_UNREACHABLE.value, lost))
             finally:
                 is_clean = self.profiles.release(place)
         return SessionEnded(session=session.id, end=end, is_clean=is_clean, **promoted)
@@ -349,12 +351,14 @@ class SessionJobs:
         profile = self.live.promotion(session.id)
         if profile is None:
             return {}
-        if not end.is_clean:
-            return {"promotion_error": "the browser did not close cleanly: the profile stays as it was"}
-        try:
-            return {"backup": self.profiles.promote(place, profile), "promoted_to": profile}
-        except Rejected as refusal:
-            return {"promotion_error": refusal.message}
+        why = "the browser did not close cleanly: the profile stays as it was"
+        if end.is_clean:
+            try:
+                return {"backup": self.profiles.promote(place, profile), "promoted_to": profile}
+            except Rejected as refusal:
+                why = refusal.message
+        kept = self.profiles.keep(place, profile)  # the session is over: what was done in it is nowhere else
+        return {"promotion_error": why} | ({"kept_clone": kept} if kept else {})
 
     def _move(self, session: Session, state: SessionState, warnings: tuple[str, ...] = ()) -> None:
         self._report(SessionMoved(session=session.id, state=state, warnings=warnings))

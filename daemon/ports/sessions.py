@@ -39,6 +39,12 @@ class Profiles(Protocol):
         Raises Rejected: user_data_locked, profile_changed where the profile is newer than its clone.
         """
 
+    def keep(self, place: Workplace, profile: ProfileName) -> str | None:
+        """Keep the clone that `promote` has refused beside the old profiles; return where, None where it cannot be."""
+
+    def loss(self, place: Workplace) -> str | None:
+        """Return what to tell of a login whose browser has lost the profile's cookies, None where it has not."""
+
     def facts(self) -> list[ProfileFacts]:
         """Return what is known of each profile, by name. Walks the disk: tenths of a second."""
 

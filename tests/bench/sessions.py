@@ -1,15 +1,18 @@
 """Browser sessions: from the order to the login state, and from the end to its event, against a bare script.
 
 The bare script starts the same browser, by the same library and driver, on a clone of the same profile, loads the
-same page and waits for the same answer of the site; everything it needs is imported before its clock runs.
+same page and waits for the same answer of the site; everything it needs is imported before its clock runs. The two
+take turns, so that whatever else this machine does falls to both.
 """
 
+import contextlib
 import json
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +26,11 @@ TURNS = 9
 BARE = """
 import json, pathlib, shutil, subprocess, sys, time
 import undetected_chromedriver as uc
-driver_path, profile, scratch, url, turns = sys.argv[1:6]
+driver_path, profile, scratch, url = sys.argv[1:5]
 uc.finalize = lambda *a, **k: None
 version = subprocess.run(["chromium", "--version"], capture_output=True, text=True).stdout.split()[1]
-found = {"login": [], "end": []}
-for turn in range(int(turns)):
-    clone = f"{scratch}/{turn}"
+for turn in sys.stdin:
+    clone = f"{scratch}/{turn.strip()}"
     shutil.copytree(profile, clone)
     options = uc.ChromeOptions()
     options.page_load_strategy = "none"
@@ -40,7 +42,7 @@ for turn in range(int(turns)):
     driver = uc.Chrome(options=options, user_data_dir=clone, driver_executable_path=driver_path,
                        version_main=int(version.split(".")[0]), use_subprocess=True)
     driver.get(url)
-    seen = False
+    seen, asked = False, set()
     while not seen:
         for entry in driver.get_log("performance"):
             message = json.loads(entry["message"])["message"]
@@ -52,15 +54,15 @@ for turn in range(int(turns)):
                     asked = {message["params"]["requestId"]}
             elif message["method"] == "Page.frameStartedLoading":
                 asked = set()
-    found["login"].append(time.perf_counter() - begin)
+    login = time.perf_counter() - begin
     begin = time.perf_counter()
     pid = driver.browser_pid
     driver.execute_cdp_cmd("Browser.close", {})
     import os
     os.waitpid(pid, 0)
-    found["end"].append(time.perf_counter() - begin)
+    end = time.perf_counter() - begin
     driver.service.process.kill(); driver.service.process.wait()
-print(json.dumps(found))
+    print(json.dumps([login, end]), flush=True)
 """
 
 
@@ -92,7 +94,10 @@ class Watch:
 
 def _memory_of(pid: int) -> float:
     """Return the megabytes that this process alone accounts for (its proportional share)."""
-    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    try:
+        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except OSError:  # it has just ended
+        return 0.0
     return next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:")) / 1000
 
 
@@ -114,24 +119,23 @@ def main() -> None:
         master.parent.mkdir(mode=0o700)
         _make_profile(master)
         try:
-            ours, end, memory = _ours(daemon, url)
-            bare = _bare(daemon, master, folder / "bare", url)
+            ours, ends, logins, exits, memory = _in_turns(daemon, master, folder / "bare", url)
         finally:
             daemon.stop()
             simulator.stop()
     tell(
         "command to login state, p50",
-        ours,
+        p50(ours),
         "ms",
-        floor=p50(bare["login"]) * 1000,
+        floor=p50(logins),
         floor_name="bare script",
         aim="≤ 1.15",
     )
     tell(
         "window told to close to `ended`, p50",
-        end,
+        p50(ends),
         "ms",
-        floor=p50(bare["end"]) * 1000,
+        floor=p50(exits),
         floor_name="browser exit",
     )
     for what, value in memory.items():
@@ -147,23 +151,47 @@ def _make_profile(path: Path) -> None:
     )  # fmt: skip
 
 
-def _ours(daemon: Daemon, url: str) -> tuple[float, float, dict[str, float]]:
+def _in_turns(
+    daemon: Daemon, master: Path, scratch: Path, url: str
+) -> tuple[list[float], list[float], list[float], list[float], dict[str, float]]:
+    """Return milliseconds to the login state and from the close to its event, ours and the bare script's; and memory."""
     daemon.start()
     watch = Watch(daemon)
-    logins, ends, memory = [], [], {}
-    for turn in range(TURNS + 1):
-        begin = time.perf_counter()
-        reply = daemon.call("session/open", {"headless": True, "url": url}, id=f"bench-{turn}")
-        login = watch.wait("session.login_state", begin)
-        if not memory:
-            memory = _memory(daemon)
-        close = time.perf_counter()
-        daemon.call("session/close", {"session": reply["result"]["session"]})
-        end = watch.wait("session.ended", close)
-        if turn:  # the first one starts what the others share
-            logins.append((login - begin) * 1000)
-            ends.append((end - close) * 1000)
-    return p50(logins), p50(ends), memory
+    memory: dict[str, float] = {}
+    found: list[tuple[float, float]] = []
+    _ours(daemon, watch, url, 0, memory)  # the first one starts what the others share
+    with _bare(daemon, master, scratch, url) as bare:
+        theirs = [_ask(bare, 0)]
+        for turn in range(1, TURNS + 1):
+            found.append(_ours(daemon, watch, url, turn))
+            theirs.append(_ask(bare, turn))
+    ours, bares = list(zip(*found, strict=True)), list(zip(*theirs[1:], strict=True))
+    return list(ours[0]), list(ours[1]), list(bares[0]), list(bares[1]), memory
+
+
+def _ours(
+    daemon: Daemon, watch: Watch, url: str, turn: int, memory: dict[str, float] | None = None
+) -> tuple[float, float]:
+    begin = time.perf_counter()
+    reply = daemon.call("session/open", {"headless": True, "url": url}, id=f"bench-{turn}")
+    login = watch.wait("session.login_state", begin)
+    if memory is not None:
+        memory.update(_memory(daemon))
+    close = time.perf_counter()
+    daemon.call("session/close", {"session": reply["result"]["session"]})
+    end = watch.wait("session.ended", close)
+    return (login - begin) * 1000, (end - close) * 1000
+
+
+def _ask(bare: "subprocess.Popen[str]", turn: int) -> tuple[float, float]:
+    assert bare.stdin is not None
+    assert bare.stdout is not None
+    print(turn, file=bare.stdin, flush=True)
+    line = bare.stdout.readline()
+    if not line:
+        raise SystemExit("the bare script broke off")
+    login, end = json.loads(line)
+    return login * 1000, end * 1000
 
 
 def _memory(daemon: Daemon) -> dict[str, float]:
@@ -178,14 +206,15 @@ def _memory(daemon: Daemon) -> dict[str, float]:
     }
 
 
-def _bare(daemon: Daemon, master: Path, scratch: Path, url: str) -> dict[str, list[float]]:
+@contextlib.contextmanager
+def _bare(daemon: Daemon, master: Path, scratch: Path, url: str) -> Iterator["subprocess.Popen[str]"]:
     driver = next((daemon.state_dir / "browser").glob("chromedriver-*"))
     scratch.mkdir()
-    done = subprocess.run(
-        [sys.executable, "-c", BARE, str(driver), str(master), str(scratch), url, str(TURNS)],
-        capture_output=True, text=True, cwd=ROOT, timeout=300, check=False,
+    process = subprocess.Popen(
+        [sys.executable, "-c", BARE, str(driver), str(master), str(scratch), url],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
     )  # fmt: skip
-    if done.returncode:
-        raise SystemExit(done.stderr)
-    found: dict[str, list[float]] = json.loads(done.stdout)
-    return found
+    try:
+        yield process
+    finally:
+        process.communicate(timeout=30)

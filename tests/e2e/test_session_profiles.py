@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
-from tests.e2e.session_stage import NAME, SessionStage, sessions
+from adapters.profiles.live import WARNING
+from tests.e2e.session_stage import NAME, SessionStage, browser_on, command_line, sessions
 from tests.integration import browser_stage
 from tests.integration.browser_stage import Screen
 from tests.profiles import Chromium, fingerprint
@@ -132,6 +134,46 @@ def test_a_profile_that_the_persons_own_browser_has_open_is_refused(
 
 
 @dataclass
+class Live:
+    """A session whose profile the person's own browser had open, where session.allow_live is set."""
+
+    started: dict[str, Any]
+    verdict: dict[str, Any]
+    end: dict[str, Any]
+    goes_on: bool
+
+
+@pytest.fixture(scope="module")
+def live(site: str, logged_in: Path) -> Iterator[Live]:
+    with sessions(site, logged_in, allow_live="true") as stage:
+        with Chromium(stage.master, stage.folder / "own", f"{site}/") as own:
+            session = stage.opened()
+            end = stage.close(session)
+            told = next(
+                event["data"] for event in stage.told(session) if event["type"].endswith("session.started")
+            )
+            assert own.process is not None
+            found = Live(told, stage.verdict(session), end, own.process.poll() is None)
+        yield found
+
+
+def test_a_profile_that_is_open_elsewhere_is_cloned_where_that_is_wanted(live: Live) -> None:
+    assert live.end["reason"] == "closed_by_command"
+
+
+def test_the_event_warns_of_what_may_be_missing_in_a_clone_of_an_open_profile(live: Live) -> None:
+    assert WARNING in live.started["warnings"]
+
+
+def test_the_clone_of_an_open_profile_is_logged_in(live: Live) -> None:
+    assert live.verdict["state"] == "logged_in"
+
+
+def test_the_browser_that_has_the_profile_open_goes_on(live: Live) -> None:
+    assert live.goes_on
+
+
+@dataclass
 class Held:
     """What came of two orders while the profile's own window was open."""
 
@@ -242,6 +284,10 @@ def test_the_session_after_a_promotion_is_logged_in(promoted: Promoted) -> None:
     assert (promoted.verdict["state"], promoted.verdict["username"]) == ("logged_in", "demo_creator")
 
 
+def test_a_name_that_is_not_ascii_stays_as_it_is_in_the_new_profile(promoted: Promoted) -> None:
+    assert NAME.encode() in promoted.name
+
+
 def test_the_old_profile_is_kept_whole(promoted: Promoted) -> None:
     assert promoted.backup == promoted.old
 
@@ -256,6 +302,9 @@ def test_a_profile_that_has_changed_is_not_replaced(stage: SessionStage, master:
     end = stage.end_of(session)
     assert "has changed" in end["promotion_error"]
     assert fingerprint(master) == changed
+    shutil.rmtree(master)
+    stage.have(Path(end["kept_clone"]))
+    assert stage.close(stage.opened())["login"] == "logged_in"
 
 
 def test_a_session_whose_browser_hangs_is_not_promoted(stage: SessionStage, master: Path) -> None:
@@ -314,3 +363,51 @@ def test_a_profile_is_closed_cleanly_though_the_daemon_is_killed(bereft: Bereft)
 
 def test_a_profile_can_be_logged_in_to_again_after_the_death(bereft: Bereft) -> None:
     assert bereft.again == "closed_by_command"
+
+
+@dataclass
+class Alone:
+    """A profile's own browser whose worker and daemon were both killed: nobody is left to close it but the next start."""
+
+    outlived: bool
+    left: dict[int, str]
+    ends: list[str]
+    verdict: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def alone(site: str, screen: Screen, logged_out: Path) -> Iterator[Alone]:
+    with sessions(site, logged_out, screen) as stage:
+        session = stage.log_in()
+        stage.type_login()
+        browser = browser_on(stage.master)
+        stage.daemon.pause()  # it would close the browser of a dead worker, as a worker would that of a dead daemon
+        psutil.Process(browser).parent().kill()  # type: ignore[union-attr]
+        wait_until(
+            lambda: psutil.Process(browser).ppid() == 1 or not is_worker(psutil.Process(browser).ppid())
+        )
+        stage.daemon.kill()
+        outlived = command_line(browser) != ""
+        stage.daemon.start()
+        stage.end_of(session)
+        left = {pid: words for pid, words in stage.left().items() if str(stage.master) in words}
+        reader = stage.opened()
+        stage.close(reader)
+        ends = [end["reason"] for end in stage.ends(session)]
+        yield Alone(outlived, left, ends, stage.verdict(reader))
+
+
+def is_worker(pid: int) -> bool:
+    return "adapters.browser.nursery" in command_line(pid)
+
+
+def test_a_browser_that_nobody_looks_after_is_closed_by_the_next_start(alone: Alone) -> None:
+    assert (alone.outlived, alone.left) == (True, {})
+
+
+def test_the_session_of_a_browser_that_nobody_looked_after_is_orphaned_once(alone: Alone) -> None:
+    assert alone.ends == ["orphaned"]
+
+
+def test_a_browser_that_nobody_looked_after_is_closed_without_losing_the_login(alone: Alone) -> None:
+    assert alone.verdict["state"] == "logged_in"

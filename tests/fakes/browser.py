@@ -46,6 +46,9 @@ class FakeProfiles:
         self.prepared: list[SessionOrder] = []
         self.released: list[SessionId] = []
         self.promoted: list[tuple[SessionId, str]] = []
+        self.lost: str | None = None
+        self.promotion_refusal: Rejected | None = None
+        self.kept: list[tuple[SessionId, str]] = []
         self.left: list[SessionId] = []
         self.held: set[SessionId] = set()
         self.can_remove = True
@@ -69,8 +72,17 @@ class FakeProfiles:
         return self.can_remove
 
     def promote(self, place: Workplace, profile: ProfileName) -> str:
+        if self.promotion_refusal is not None:
+            raise self.promotion_refusal
         self.promoted.append((place.session, profile))
         return f"backups/{profile}-1"
+
+    def keep(self, place: Workplace, profile: ProfileName) -> str | None:
+        self.kept.append((place.session, profile))
+        return f"backups/{profile}-clone-1"
+
+    def loss(self, place: Workplace) -> str | None:
+        return self.lost
 
     def facts(self) -> list[ProfileFacts]:
         return [

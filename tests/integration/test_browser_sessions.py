@@ -1,7 +1,9 @@
 """Sessions in a real Chromium: opened, read, handed over, asked, closed. Both backends keep the same promises."""
 
 import contextlib
+import json
 import os
+import shutil
 import socket
 import sqlite3
 import subprocess
@@ -13,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from adapters.browser.launching import profile_of
 from daemon.domain.errors import Code, Rejected
 from daemon.domain.login import Doubt, Login
 from daemon.domain.session import (
@@ -318,6 +321,52 @@ def test_a_login_is_a_plain_browser_that_cannot_be_asked_and_loses_nothing(bare:
     assert (ended.exit_status, ended.is_clean) == (0, True)
 
 
+# -- several profiles in one folder --------------------------------------------------------------------------
+
+
+def test_of_several_profiles_the_one_that_was_used_last_is_opened_and_closed_cleanly(stage: Stage) -> None:
+    order = stage.order("logged_in")
+    place = stage.place(order)
+    several_profiles(Path(place.user_data_dir), "Profile 1")
+    session = Recorder(stage.browsers().open(order, place))
+
+    session.opened()
+
+    assert session.closed().is_clean
+    assert Path(place.user_data_dir, "Profile 1", "Cookies").exists()
+    assert not Path(place.user_data_dir, "Default", "Cookies").exists()
+
+
+def several_profiles(folder: Path, last: str) -> None:
+    """Make what a browser leaves whose person has made a second profile."""
+    names = {"Default": {"name": "One"}, "Profile 1": {"name": "Two"}}
+    for name, named in names.items():
+        (folder / name).mkdir()
+        (folder / name / "Preferences").write_text(json.dumps({"profile": named}))
+    told = {"profile": {"info_cache": names, "last_used": last, "profiles_created": 2}}
+    (folder / "Local State").write_text(json.dumps(told))
+
+
+@pytest.mark.parametrize("told", [None, 7, "", "..", "../..", "Profile 9", "a/b", "lang"])
+def test_a_profile_that_is_not_there_is_not_looked_for(tmp_path: Path, told: object) -> None:
+    several_profiles(tmp_path, told)  # type: ignore[arg-type]
+    (tmp_path / "lang").mkdir()
+    (tmp_path / "lang/Preferences").touch()
+
+    assert profile_of(str(tmp_path)) == "Default"
+
+
+def test_a_profile_that_is_the_only_one_is_opened_whatever_its_name(tmp_path: Path) -> None:
+    several_profiles(tmp_path, "Gone")
+    shutil.rmtree(tmp_path / "Default")
+
+    assert profile_of(str(tmp_path)) == "Profile 1"
+
+
+def test_an_empty_folder_gets_the_usual_profile(tmp_path: Path) -> None:
+    assert profile_of(str(tmp_path)) == "Default"
+
+
 # -- known beforehand ----------------------------------------------------------------------------------------
 
 
@@ -464,3 +513,15 @@ def test_a_proxy_stands_in_no_command_line_of_an_open_session(
     assert browser_stage.mentions(other.url) == []
     assert "proxy" not in repr(session.all(Started)[0].warnings)
     session.closed()
+
+
+def test_a_session_whose_proxy_the_driver_has_dropped_goes_nowhere(bare: Stage, other: Pages) -> None:
+    other.asked.clear()
+    session = bare.open(f"{other.url}/plain", kind=SessionKind.PLAIN, proxy="http://headless.test:3128")
+
+    ended = session.ended()
+
+    assert ended.reason is EndReason.FAILED
+    assert ended.error is not None
+    assert "proxy" in ended.error.message
+    assert other.asked == []

@@ -24,6 +24,7 @@ OURS = {
     "--no-first-run": "no welcome pages",
     "--no-default-browser-check": "no question on top of the page",
     "--disable-background-networking": "a clone is thrown away: nothing to fetch for it",
+    "--profile-directory": "a clone of several profiles opens the one that was used last, and does not ask which",
     "--disable-component-update": "a clone is thrown away: nothing to update in it",
     "--disable-sync": "a clone must not write into the person's other browsers",
     "--hide-crash-restore-bubble": "a clone knows nothing to restore",

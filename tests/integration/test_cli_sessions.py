@@ -392,6 +392,7 @@ def test_profiles_are_listed_one_on_a_line_when_nobody_looks(tokd: Tokd, script:
 
 LOGIN = (
     ("requested", {"profile": "shop"}),
+    ("started", {"profile": "shop", "browser": "156.0", "sandbox": True}),
     ("opened", {"ends_at": ENDS_AT}),
 )
 
@@ -408,6 +409,15 @@ def test_login_waits_for_the_window_and_says_what_is_next(tokd: Tokd, script: Sc
         "the session ended (closed_by_user): its window was closed; after 12 s",
         "next: tokd session open --profile shop",
     ]
+
+
+def test_a_login_that_is_refused_speaks_of_no_window(tokd: Tokd, script: Script) -> None:
+    steps = (LOGIN[0], ("ended", {"reason": "failed", "profile": "shop"}))
+    script.on("profiles/login", refused(Code.USER_DATA_LOCKED, "profile 'shop' is in use"), events=steps)
+
+    found = tokd("profile", "login", "shop")
+
+    assert (found.exit_code, found.stdout) == (1, "")
 
 
 def test_a_login_whose_browser_dies_is_1(tokd: Tokd, script: Script) -> None:
@@ -457,14 +467,20 @@ def test_promote_says_where_the_old_profile_is(tokd: Tokd, script: Script) -> No
 
 
 def test_promote_says_why_the_profile_stays(tokd: Tokd, script: Script) -> None:
-    end: dict[str, Any] = {"promotion_error": "profile 'shop' has changed", "reason": "closed_by_command"}
+    end: dict[str, Any] = {
+        "promotion_error": "profile 'shop' has changed", "kept_clone": "/b/shop-clone-1", "reason": "closed_by_command",
+    }  # fmt: skip
     script.on("profiles/promote", done(session=ID, state="closing"), events=(("ended", end),))
 
     found = tokd("profile", "promote")
 
-    assert (found.exit_code, found.stderr) == (
-        1, "the profile was not replaced: profile 'shop' has changed\n",
-    )  # fmt: skip
+    assert (found.exit_code, found.stderr.splitlines()) == (
+        1,
+        [
+            "the profile was not replaced: profile 'shop' has changed",
+            "its clone is kept in /b/shop-clone-1; moved beside the profiles it is one of its own",
+        ],
+    )
 
 
 # -- watching ------------------------------------------------------------------------------------------------

@@ -74,6 +74,23 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", folder], check=True)
 
 
+@pytest.fixture
+def sharing_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk whose files can share their blocks."""
+    folder, image = tmp_path / "sharing", tmp_path / "image"
+    folder.mkdir()
+    with image.open("wb") as file:
+        file.truncate(320 << 20)  # the least that XFS takes; hardly any of it is written
+    for words in (["mkfs.xfs", "-q", "-m", "reflink=1", image], ["mount", "-o", "loop", image, folder]):
+        try:
+            subprocess.run(words, check=True, capture_output=True)  # type: ignore[arg-type]
+        except (OSError, subprocess.CalledProcessError):
+            pytest.skip("no right to mount an XFS here, or no xfsprogs")
+    folder.chmod(0o700)
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
 def holding(root: Path, kind: SessionKind, session: str = "00000000000000ff") -> subprocess.Popen[str]:
     """Start another process that has a session; wait until it has it."""
     child = subprocess.Popen(
@@ -136,6 +153,9 @@ def test_links_and_pipes_are_left_out(root: Path, store: ProfileStore, tmp_path:
     place = store.prepare(order())
 
     assert files_of(clone_of(place)) == set(STATE)
+    assert sorted(place.warnings) == [
+        f"Default/{name} is a link, which is not followed: it was left out" for name in ("away", "diary")
+    ]
 
 
 def test_a_session_is_for_the_person_alone(root: Path, store: ProfileStore) -> None:
@@ -217,6 +237,21 @@ def test_a_clone_on_another_file_system_is_whole(root: Path) -> None:
         shutil.rmtree(elsewhere)
 
 
+def test_a_clone_takes_no_room_where_files_can_share_their_blocks(sharing_disk: Path) -> None:
+    make_profile(sharing_disk / "data/master")
+    (sharing_disk / "data/master/Default/big").write_bytes(os.urandom(20 << 20))
+    store = a_store(sharing_disk / "data")
+    subprocess.run(["sync", "-f", sharing_disk], check=True)
+    before = shutil.disk_usage(sharing_disk).used
+
+    place = store.prepare(order())
+
+    subprocess.run(["sync", "-f", sharing_disk], check=True)
+    assert (clone_of(place) / "Default/big").stat().st_size == 20 << 20
+    assert shutil.disk_usage(sharing_disk).used - before < 5 << 20
+    store.release(place)
+
+
 def test_a_profile_may_be_a_link_to_where_it_is(root: Path, store: ProfileStore) -> None:
     (root / "other").symlink_to(root / "master")
 
@@ -241,6 +276,16 @@ def test_the_browsers_socket_fits_into_a_path(root: Path, tmp_path: Path) -> Non
     assert not Path(place.temp_dir).exists()
 
 
+def test_somebody_elses_folder_in_the_temp_folders_place_is_not_taken(root: Path, tmp_path: Path) -> None:
+    deep = tmp_path.joinpath("a-folder-with-a-name" * 3, "and-another-one" * 3)
+    (tmp_path / f"tokd-s-{order().session}").mkdir()
+
+    place = a_store(root, clones_dir=deep, temp_base=tmp_path).prepare(order())
+
+    assert Path(place.temp_dir).parent == tmp_path
+    assert Path(place.temp_dir).name != f"tokd-s-{order().session}"
+
+
 # -- refusals --------------------------------------------------------------------------------------------
 
 
@@ -255,6 +300,35 @@ def test_an_unknown_profile_is_refused_with_the_known_ones(store: ProfileStore) 
     assert found.code is Code.NO_SUCH_PROFILE
     assert "known are master" in found.message
     assert "`tokd profile login shop`" in found.message
+
+
+@pytest.mark.parametrize("kind", [SessionKind.TIKTOK, SessionKind.LOGIN])
+@pytest.mark.parametrize("what", ["file", "link"])
+def test_what_is_no_folder_in_a_profiles_place_is_named_and_left_alone(
+    root: Path, store: ProfileStore, kind: SessionKind, what: str
+) -> None:
+    if what == "file":
+        (root / "shop").write_text("a shopping list")
+    else:
+        (root / "shop").symlink_to(root / "nowhere")
+    before = fingerprint(root)
+
+    found = refusal(store, profile="shop", kind=kind)
+
+    assert found.code is Code.NO_SUCH_PROFILE
+    assert f"{root}/shop" in found.message
+    assert "is no folder; move it away" in found.message
+    assert fingerprint(root) == before
+
+
+def test_a_login_is_refused_where_the_profiles_disk_is_full(tmp_path: Path, small_disk: Path) -> None:
+    store = a_store(small_disk / "data", clones_dir=tmp_path / "clones", min_free_bytes=100_000_000)
+
+    found = refusal(store, kind=SessionKind.LOGIN)
+
+    assert found.code is Code.DISK_FULL
+    assert str(small_disk) in found.message
+    assert not (small_disk / "data/master").exists()
 
 
 def test_a_disk_below_its_floor_is_refused_and_nothing_is_left(root: Path) -> None:
@@ -428,6 +502,24 @@ def test_a_short_temp_folder_of_an_orphan_goes_with_it(root: Path, tmp_path: Pat
 
     assert store.release(orphan)
     assert not outside.exists()
+
+
+@pytest.mark.parametrize("name", [".new-00000000000000ff", "00000000000000ff"])
+def test_a_temp_folder_that_no_note_tells_of_goes_with_its_session(
+    root: Path, tmp_path: Path, name: str
+) -> None:
+    store = a_store(root, temp_base=tmp_path)
+    (root / "clones" / name / "profile").mkdir(parents=True)
+    (root / "clones" / name / "lock").touch()
+    ours, other = tmp_path / "tokd-s-00000000000000ff", tmp_path / "tokd-s-00000000000000fe"
+    for folder in (ours, other):
+        folder.mkdir()
+
+    for orphan in store.survey().orphans:
+        store.release(orphan)
+
+    assert (ours.exists(), other.exists()) == (False, True)
+    assert list((root / "clones").iterdir()) == []
 
 
 def test_a_beginning_that_was_broken_off_is_cleared_away(root: Path, store: ProfileStore) -> None:

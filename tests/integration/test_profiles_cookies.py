@@ -1,8 +1,10 @@
 """Cookies that a browser would delete: counted wherever they are, kept before a login, and never promoted away."""
 
+import os
 import shutil
 import sqlite3
 import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
@@ -74,6 +76,61 @@ def test_a_login_keeps_a_copy_of_the_keyrings_cookies(root: Path, store: Profile
     assert place.warnings == ()
 
 
+@needs_bus
+def test_a_login_that_has_lost_the_keyrings_cookies_names_their_copy(root: Path, store: ProfileStore) -> None:
+    place = store.prepare(order(kind=SessionKind.LOGIN))
+    assert store.loss(place) is None
+    with closing(sqlite3.connect(root / "master/Default/Cookies")) as database:
+        database.execute("DELETE FROM cookies")
+        database.commit()
+
+    told = store.loss(place)
+
+    (kept,) = (root / "backups").iterdir()
+    assert told is not None
+    assert str(kept) in told
+
+
+def test_a_login_that_needs_no_keyring_loses_nothing(folder: Path) -> None:
+    make_profile(folder / "data/master")
+    store = a_store(folder / "data")
+
+    assert store.loss(store.prepare(order(kind=SessionKind.LOGIN))) is None
+
+
+@needs_bus
+def test_new_cookies_of_another_key_do_not_hide_the_loss(root: Path, store: ProfileStore) -> None:
+    """So it was with a real keyring that held another key."""
+    place = store.prepare(order(kind=SessionKind.LOGIN))
+    rewrite(root / "master/Default/Cookies", ["c0", "new"])
+
+    assert store.loss(place) is not None
+
+
+@needs_bus
+def test_a_login_that_gives_each_cookie_a_new_value_loses_nothing(root: Path, store: ProfileStore) -> None:
+    place = store.prepare(order(kind=SessionKind.LOGIN))
+    rewrite(root / "master/Default/Cookies", ["c0", "c1", "new"])
+
+    assert store.loss(place) is None
+
+
+def rewrite(path: Path, names: list[str]) -> None:
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("DELETE FROM cookies")
+        values = [(name, b"v11 another key, another value of " + name.encode()) for name in names]
+        database.executemany("INSERT INTO cookies VALUES (?, ?)", values)
+        database.commit()
+
+
+@needs_bus
+def test_what_a_session_does_to_its_clone_is_no_loss_of_the_profile(store: ProfileStore) -> None:
+    place = store.prepare(order())
+    Path(place.user_data_dir, "Default/Cookies").unlink()
+
+    assert store.loss(place) is None
+
+
 def test_the_newest_three_copies_are_kept_and_no_other_backup_goes(root: Path) -> None:
     other = make_profile(root / "backups/master-cookies-20200101T000000Z")
 
@@ -112,6 +169,15 @@ def test_a_clone_that_has_lost_the_keyrings_cookies_is_not_promoted(root: Path, 
     assert caught.value.code is Code.PROFILE_CHANGED
     assert "has lost them" in caught.value.message
     assert fingerprint(root / "master") == before
+
+
+@needs_bus
+def test_a_clone_that_has_cookies_of_another_key_instead_is_not_promoted(store: ProfileStore) -> None:
+    place = store.prepare(order())
+    rewrite(Path(place.user_data_dir, "Default/Cookies"), ["new"])
+
+    with pytest.raises(Rejected, match="has lost them"):
+        store.promote(place, MASTER)
 
 
 @needs_bus
@@ -164,6 +230,21 @@ def test_rows_that_only_a_log_knows_are_counted_and_nothing_is_written(folder: P
 
     assert cookies.read(profile).encryption == Encryption(v11=200)
     assert fingerprint(profile) == before
+
+
+def test_a_copy_that_a_killed_tokd_has_left_goes_with_the_next_survey(
+    root: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    for name in ("tokd-cookies-old", "tokd-cookies-young", "others"):
+        (folder / name).mkdir()
+        (folder / name / "Cookies").touch()
+        os.utime(folder / name, (1, 1) if name != "tokd-cookies-young" else None)
+
+    a_store(root).survey()
+
+    assert {path.name for path in folder.iterdir()} >= {"tokd-cookies-young", "others"}
+    assert not (folder / "tokd-cookies-old").exists()
 
 
 def test_a_key_that_nobody_knows_yet_is_somebodys(folder: Path) -> None:

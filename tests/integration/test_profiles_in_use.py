@@ -247,6 +247,23 @@ def test_a_live_clone_never_replaces_its_profile(tmp_path: Path, short: Path) ->
     assert caught.value.code is Code.USER_DATA_LOCKED
 
 
+@needs_chromium
+def test_a_live_clone_does_not_replace_its_profile_when_that_browser_is_gone(
+    tmp_path: Path, short: Path
+) -> None:
+    write_real_profile(tmp_path / "master", short)
+    store = a_store(tmp_path, allow_live=True)
+    with Chromium(tmp_path / "master", short) as chromium:
+        place = store.prepare(order())
+        chromium.kill()
+
+    with pytest.raises(Rejected) as caught:
+        store.promote(place, MASTER)
+
+    assert caught.value.code is Code.PROFILE_CHANGED
+    assert "while a browser had it open" in caught.value.message
+
+
 def write_real_profile(folder: Path, short: Path) -> None:
     with Chromium(folder, short) as chromium:
         chromium.close()

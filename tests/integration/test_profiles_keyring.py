@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from adapters.profiles import keyring
-from adapters.profiles.keyring import NO_BUS, trouble
+from adapters.profiles.keyring import LOCKED, NO_BUS, trouble
 from tests.profiles import short_folder
 from tests.session_bus import DBUS_DAEMON, SECRETS, a_bus, owning
 
@@ -84,6 +84,40 @@ def test_the_desktop_decides_whom_chromium_asks(desktop: str, version: str, name
 
     assert keyring.services(V11, "detect", environ) == [name]
     assert keyring.services(V11, "gnome-libsecret", environ) == [SECRETS]
+
+
+# -- a keyring that is locked ----------------------------------------------------------------------------
+
+
+def reply(body: bytes) -> bytes:
+    """Return a method's answer without header fields, as far as the client looks at it."""
+    return b"l\2\0\1" + struct.pack("<III", len(body), 1, 0) + body
+
+
+def path_of(collection: str) -> bytes:
+    return struct.pack("<I", len(collection)) + collection.encode() + b"\0"
+
+
+YES, NO = struct.pack("<I", 1), struct.pack("<I", 0)
+BOOLEAN = b"\1b\0\0"
+DEFAULT = path_of("/org/freedesktop/secrets/collection/login")
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ([reply(DEFAULT), reply(BOOLEAN + YES)], LOCKED),
+        ([reply(DEFAULT), reply(BOOLEAN + NO)], None),
+        ([reply(DEFAULT), reply(b"")], None),
+        ([reply(b"")], None),
+    ],
+    ids=["locked", "open", "says nothing", "has none"],
+)
+def test_a_keyring_that_is_locked_keeps_no_key(folder: Path, said: list[bytes], expected: str | None) -> None:
+    """As gnome-keyring 42 answers, which was tried; another answer is no reason to refuse."""
+    hello, has_owner = reply(path_of(":1.7")), reply(YES)
+    with speaking(folder / "bus", [b"OK 1f\r\n", hello, has_owner, has_owner, *said]):
+        assert trouble(V11, "detect", {"XDG_RUNTIME_DIR": str(folder)}) == expected
 
 
 # -- where the bus is ------------------------------------------------------------------------------------

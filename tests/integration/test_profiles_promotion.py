@@ -175,6 +175,58 @@ def test_a_profile_during_its_login_is_not_replaced(root: Path, store: ProfileSt
     assert refusal(store, used).code is Code.USER_DATA_LOCKED
 
 
+# -- a clone that may not become the profile -------------------------------------------------------------
+
+
+def test_a_clone_that_was_refused_is_kept_and_can_be_a_profile_of_its_own(
+    root: Path, store: ProfileStore, used: Workplace
+) -> None:
+    (root / "master/Default/Cookies").touch()
+    before = fingerprint(root / "master")
+    refusal(store, used)
+
+    kept = store.keep(used, MASTER)
+    store.release(used)
+
+    assert kept is not None
+    assert Path(kept).parent == root / "backups"
+    assert fingerprint(root / "master") == before
+    Path(kept).rename(root / "rescued")
+    place = store.prepare(order("00000000000000a2", "rescued"))
+    assert Path(place.user_data_dir, "Default/new").read_text() == "made in the session"
+
+
+def test_a_kept_clone_has_the_persons_own_start_page_and_no_locks(root: Path, store: ProfileStore) -> None:
+    (root / "master/Default/Preferences").write_text('{"session":{"restore_on_startup":1}}')
+    place = store.prepare(order())
+    Path(place.user_data_dir, "SingletonLock").symlink_to(f"{socket.gethostname()}-1")
+
+    kept = store.keep(place, MASTER)
+
+    assert kept is not None
+    assert json.loads(Path(kept, "Default/Preferences").read_bytes())["session"] == {"restore_on_startup": 1}
+    assert not os.path.lexists(f"{kept}/SingletonLock")
+
+
+def test_two_clones_that_are_kept_in_one_second_are_both_there(store: ProfileStore) -> None:
+    places = [store.prepare(order(f"00000000000000a{number}")) for number in range(2)]
+
+    assert len({store.keep(place, MASTER) for place in places} - {None}) == 2
+
+
+def test_a_profile_itself_is_never_put_away(root: Path, store: ProfileStore) -> None:
+    before = fingerprint(root / "master")
+
+    assert store.keep(store.prepare(order(kind=SessionKind.LOGIN)), MASTER) is None
+    assert fingerprint(root / "master") == before
+
+
+def test_a_clone_that_is_gone_already_cannot_be_kept(store: ProfileStore, used: Workplace) -> None:
+    store.promote(used, MASTER)
+
+    assert store.keep(used, MASTER) is None
+
+
 @pytest.mark.skipif(not CHROMIUM, reason="no Chromium here")
 def test_a_profile_that_a_browser_has_open_is_not_replaced(
     root: Path, store: ProfileStore, used: Workplace
@@ -222,6 +274,18 @@ def test_a_clone_on_another_file_system_is_promoted_too(root: Path, elsewhere: P
     assert list((root / ".promoting").iterdir()) == []
 
 
+def test_a_clone_on_another_file_system_is_kept_too(root: Path, elsewhere: Path) -> None:
+    store = a_store(root, clones_dir=elsewhere)
+    place = store.prepare(order())
+    Path(place.user_data_dir, "Default/new").touch()
+
+    kept = store.keep(place, MASTER)
+
+    assert kept is not None
+    assert Path(kept, "Default/new").exists()
+    assert [path.name for path in (root / "backups").iterdir()] == [Path(kept).name]
+
+
 @pytest.mark.parametrize("step", STEPS)
 def test_a_kill_at_any_step_of_a_promotion_loses_nothing(root: Path, step: str) -> None:
     before = fingerprint(root / "master")
@@ -261,3 +325,24 @@ def test_half_a_copy_from_another_file_system_is_thrown_away(root: Path) -> None
 
     assert list((root / ".promoting").iterdir()) == []
     assert not (root / "backups").exists()
+
+
+def test_half_a_kept_clone_is_thrown_away_once_nobody_can_be_at_it(root: Path) -> None:
+    for name in ("old", "young"):
+        (root / f"backups/.partial-{name}").mkdir(parents=True)
+    os.utime(root / "backups/.partial-old", (1, 1))
+
+    a_store(root)
+
+    assert [path.name for path in (root / "backups").iterdir()] == [".partial-young"]
+
+
+def test_what_a_broken_promotion_had_in_hand_is_named_in_the_log(
+    root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    make_profile(root / ".promoting/master")
+
+    a_store(root)
+
+    (kept,) = (root / "backups").iterdir()
+    assert str(kept) in caplog.text

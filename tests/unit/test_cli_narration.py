@@ -80,10 +80,11 @@ def test_an_end_tells_what_became_of_the_clone() -> None:
 
 
 def test_an_end_tells_what_could_not_be_done() -> None:
-    found = end_of({"reason": "timeout", "promotion_error": "it has changed", "left_behind": True})
+    told = {"promotion_error": "it has changed", "kept_clone": "/b/shop-clone-1", "left_behind": True}
 
-    assert found.endswith(
-        "the profile was not replaced: it has changed; some of its files could not be removed yet"
+    assert end_of({"reason": "timeout", **told}).endswith(
+        "the profile was not replaced: it has changed; its clone is kept in /b/shop-clone-1; "
+        "some of its files could not be removed yet"
     )
 
 

@@ -46,6 +46,12 @@ def test_a_switch_that_undoes_safety_is_refused_with_the_reason(switch: str, why
     assert switch.partition("=")[0].lower() in str(caught.value).lower()
 
 
+@pytest.mark.parametrize("name", ["headless.lan", "slang.example", "my-headless-proxy"])
+def test_a_proxy_that_the_driver_would_take_for_a_switch_is_refused(name: str) -> None:
+    with pytest.raises(ValidationError, match="would go without the proxy"):
+        SessionSettings(proxy=f"socks5://{name}:1080")
+
+
 @pytest.mark.parametrize(
     "switch", ["mute-audio", "-x", "--headless", "--headless=old", "--lang=de", "--", "-- "]
 )

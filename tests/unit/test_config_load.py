@@ -154,6 +154,13 @@ def test_an_unknown_override_is_refused_with_a_suggestion():
     ]
 
 
+def test_selectors_are_known_by_another_name(tmp_path):
+    path = write(tmp_path, '[session]\nselectors = "a"\n')
+
+    for found in (complaints(path), complaints(None, environ={"TOKD_SESSION__SELECTORS": "{}"})):
+        assert found[0].endswith("session.login_markers_file names; `tokd config markers` prints it")
+
+
 def test_a_mistyped_section_is_refused_with_a_suggestion(tmp_path):
     path = write(tmp_path, "\n[mqqt]\nport = 1\n")
 

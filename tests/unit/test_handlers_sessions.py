@@ -493,6 +493,30 @@ def test_the_profiles_are_listed_with_what_was_last_seen(core: Core) -> None:
     assert "login" not in found["shop"]
 
 
+def test_a_login_that_has_cost_the_profile_its_cookies_says_so(core: Core) -> None:
+    core.browser.script = [STARTED, HandedOver(1800)]
+    core.profiles.lost = "all cookies are gone; a copy is in backups/master-cookies-1"
+    core.do("profiles/login")
+    core.do("session/close")
+    told = ended(core)
+
+    assert told["reason"] == "closed_by_command"
+    assert told["error"] == {"code": "keyring_unreachable", "message": core.profiles.lost}
+
+
+def test_a_profile_was_last_used_when_a_session_last_opened_a_clone_of_it(core: Core) -> None:
+    core.profiles.names.add("shop")
+    opened(core)
+    at = core.events("session.opened")[0]["time"]
+    core.do("session/close")
+    ended(core)
+    core.clock.advance(3600)
+    found = {view["profile"]: view for view in core.do("profiles/list")["profiles"]}
+
+    assert found["master"]["used_at"] == at
+    assert "used_at" not in found["shop"]
+
+
 def test_a_promotion_closes_the_session_and_keeps_its_clone(core: Core) -> None:
     session = opened(core)
     core.do("profiles/promote", {"session": session})
@@ -502,15 +526,30 @@ def test_a_promotion_closes_the_session_and_keeps_its_clone(core: Core) -> None:
     assert (told["promoted_to"], told["backup"]) == ("master", "backups/master-1")
 
 
+def test_a_clone_that_may_not_become_the_profile_is_kept_and_told(core: Core) -> None:
+    core.profiles.promotion_refusal = Rejected(Code.PROFILE_CHANGED, "profile 'master' has changed")
+    session = opened(core)
+    core.do("profiles/promote", {"session": session})
+    told = ended(core)
+
+    assert core.profiles.kept == [(session, "master")]
+    assert (told["promotion_error"], told["kept_clone"]) == (
+        "profile 'master' has changed",
+        "backups/master-clone-1",
+    )
+    assert "promoted_to" not in told
+
+
 def test_a_clone_that_did_not_close_cleanly_is_not_promoted(core: Core) -> None:
     core.browser.hangs = True
-    opened(core)
+    session = opened(core)
     core.do("profiles/promote", {"profile": "shop"})
     wait_until(lambda: core.browser.opened[0].closed, 10, what="the close")
     core.browser.opened[0].tell(BrowserEnded(reason=EndReason.CLOSED_BY_COMMAND, exit_status=-9))
 
     assert "cleanly" in ended(core)["promotion_error"]
     assert core.profiles.promoted == []
+    assert core.profiles.kept == [(session, "shop")]
 
 
 # -- the account that a profile is -----------------------------------------------------------------------------

@@ -226,7 +226,12 @@ def test_a_dry_run_needs_no_id() -> None:
     [
         ({"pots": "p_1"}, Code.BAD_FIELD, "args.post", "required"),
         ({"post": "p_1", "pots": 1}, Code.UNKNOWN_FIELD, "args.pots", "did you mean 'post'"),
-        ({"post": "x"}, Code.BAD_FIELD, "args.post", "pattern"),
+        (
+            {"post": "x"},
+            Code.BAD_FIELD,
+            "args.post",
+            "must be a post's id, such as p_7Kd2; post/list tells them",
+        ),
         ({"post": 5}, Code.BAD_FIELD, "args.post", "string"),
         ({"post": "p_1", "x" * 500: 1}, Code.UNKNOWN_FIELD, "args." + "x" * 500, "knows no field"),
     ],

@@ -225,7 +225,10 @@ class SessionEndingSoon(SessionFact):
 
 
 class SessionEnded(SessionFact):
-    """All of it is gone. `seconds` counts from when the window was handed over."""
+    """All of it is gone. `seconds` counts from when the window was handed over.
+
+    `backup` is where the old profile is, `kept_clone` where a clone is that could not be made the profile.
+    """
 
     reason: session.EndReason
     seconds: float
@@ -235,6 +238,7 @@ class SessionEnded(SessionFact):
     promoted_to: NotRequired[str]
     backup: NotRequired[str]
     promotion_error: NotRequired[str]
+    kept_clone: NotRequired[str]
     left_behind: NotRequired[Literal[True]]
 
 

@@ -201,7 +201,10 @@ class SessionView(TypedDict):
 
 
 class ProfileView(TypedDict):
-    """A browser profile. What the disk says of it is in the list only."""
+    """A browser profile. What the disk says of it is in the list only.
+
+    `used_at` is when a session last opened it or a clone of it, or its cookies last changed.
+    """
 
     profile: str
     login: NotRequired[SightingView]
