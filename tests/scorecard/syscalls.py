@@ -182,7 +182,7 @@ def kill_at_each_call(task: Task) -> None:
 
     try:
         points = _points(task, _measured(task, stage, KILLED_AT, only_ledger=False))
-        _for_each(task, points[: task.count or None], live)
+        _for_each(task, points, live)
         if ends and not task.tally.faults:
             task.tally.wrong.append(
                 "strace has killed nothing: its injection does not work as it is used here"
@@ -193,11 +193,17 @@ def kill_at_each_call(task: Task) -> None:
 
 
 def _for_each(task: Task, points: Sequence[T], live: Callable[[int, T], None]) -> None:
-    """Try the points, some at once; begin none after the task's time."""
+    """Try the points, some at once, until enough faults were met; begin none after the task's time.
+
+    A life may have fewer calls of a kind than the one that was measured: its point is passed, and counts for nothing.
+    """
     left = iter(enumerate(points))
 
+    def is_enough() -> bool:
+        return bool(task.count) and task.tally.faults.total() >= task.count
+
     def lane(_number: int) -> None:
-        while not task.is_over():
+        while not (task.is_over() or is_enough()):
             with task.lock:
                 number, point = next(left, (0, None))
             if point is None:
@@ -227,7 +233,7 @@ def fail_each_call(task: Task) -> None:
     try:
         points = _points(task, _measured(task, stage, FAILED, only_ledger=True))
         both = [(call, f"{nth}{more}") for call, nth in points for more in ("", "+")]
-        _for_each(task, both[: task.count or None], live)
+        _for_each(task, both, live)
     finally:
         task.tally.figures["ends"] = _words(ends)
         stage.close()
@@ -273,7 +279,7 @@ def kill_the_migration(task: Task) -> None:
             task.tally.faults["kill at a system call"] += code != 0
             _check_migrated(task, copy, f"{revision} at {call} {nth}", revision)
 
-    _for_each(task, points[: task.count or None], live)
+    _for_each(task, points, live)
 
 
 def _make_old(path: Path, revision: str) -> None:
