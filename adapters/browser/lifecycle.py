@@ -42,6 +42,7 @@ from daemon.domain.session import (
 T = TypeVar("T")
 _GONE_WITHIN_S = 0.5
 _NORMAL = "Normal"
+_MISSING = "it ended at once, or was not started with the session's profile"
 
 
 class Over(Exception):
@@ -65,6 +66,7 @@ class Lifecycle(ABC):
         self.tell = tell
         self.leash = Leash(self._watch_start)
         self._early: int | None = None
+        self._is_missing = False  # when its driver was there, no browser was to be found
         self.browser: RunningBrowser | None = None
         self.deadline = Deadline(self.settings.ending_soon_s)
 
@@ -92,7 +94,7 @@ class Lifecycle(ABC):
             self.heed_interruption()  # what broke may have been broken by that
         except Over as over:
             return over
-        words = last_words(self.place) or type(error).__name__
+        words = last_words(self.place) or (_MISSING if self._is_missing else type(error).__name__)
         return Over(
             EndReason.FAILED, Problem(Code.BROWSER_FAILED.value, f"the browser did not start: {words}")
         )
@@ -112,7 +114,8 @@ class Lifecycle(ABC):
         """Have the start aborted where the browser ends: its driver would look for it for a minute."""
         pid = browser_of(self.place.user_data_dir, os.getpid())
         if pid is None:
-            self.leash.cut()  # it has ended already
+            self._is_missing = True
+            self.leash.cut()
         elif self._early is None:
             self._early = os.pidfd_open(pid)
             self.mailbox.watch(self._early)
