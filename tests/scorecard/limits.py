@@ -238,15 +238,20 @@ def _no_process(limited: Limited) -> Iterator[None]:
 @contextlib.contextmanager
 def _little_memory(limited: Limited) -> Iterator[None]:
     """300 MiB for it and all that it starts, browsers among them: the kernel ends what takes more."""
-    has = sum(
-        psutil.Process(pid).memory_full_info().uss for pid in limited.family
-    )  # stays on the account of before
+    has = sum(_memory_of(pid) for pid in limited.family)  # stays on the account of before
     with _group("memory", limited) as folder:
         (folder / "memory.limit_in_bytes").write_text(str(max(MEMORY - has, 16 << 20)))
         yield
         words = (folder / "memory.oom_control").read_text().split()
         killed = int(words[words.index("oom_kill") + 1]) if "oom_kill" in words else 0
         limited.named["processes that the kernel has ended"] += killed
+
+
+def _memory_of(pid: int) -> int:
+    try:
+        return int(psutil.Process(pid).memory_full_info().uss)
+    except psutil.NoSuchProcess:  # a worker that has ended since it was listed
+        return 0
 
 
 LIMITS: dict[str, Limit] = {
