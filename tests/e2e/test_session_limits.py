@@ -63,7 +63,7 @@ def four(stage: SessionStage) -> Four:
         {"profile": "master"},
         {"profile": "master", "url": stage.page("skeleton")},
         {"profile": "guest", "require_login": False},
-        {"profile": "guest", "require_login": False, "url": stage.page("conflict")},
+        {"profile": "guest", "require_login": False, "url": stage.page("challenge")},
     ]
     promises = [stage.later("session/open", order) for order in orders]
     replies = [promise.result(30) for promise in promises]

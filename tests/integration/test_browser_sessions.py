@@ -519,7 +519,9 @@ def test_a_proxy_stands_in_no_command_line_of_an_open_session(
 
 def test_a_session_whose_proxy_the_driver_has_dropped_goes_nowhere(bare: Stage, other: Pages) -> None:
     other.asked.clear()
-    session = bare.open(f"{other.url}/plain", kind=SessionKind.PLAIN, proxy="http://headless.test:3128")
+    session = bare.open(
+        f"{other.url}/plain", kind=SessionKind.PLAIN, proxy="http://headless.test:3128", backend="undetected"
+    )
 
     ended = session.ended()
 
