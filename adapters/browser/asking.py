@@ -32,7 +32,7 @@ def read_login(
     url: str,
     settings: BrowserSettings,
     is_over: Callable[[], bool],
-    wait: Callable[[float], None],
+    tick: Callable[[], None] | None = None,
     keyring: KeyringWatch | None = None,
 ) -> Verdict:
     """Read the login state in a tab of our own, so that the person's page is left alone."""
@@ -43,7 +43,7 @@ def read_login(
     try:
         tab = Tab(line, target)
         detection = Detection(
-            tab=tab, url=url, settings=settings, is_over=is_over, wait=wait, keyring=keyring
+            tab=tab, url=url, settings=settings, is_over=is_over, tick=tick, keyring=keyring
         )
         verdict = detection.run(lambda: _navigate(tab, url))
     except TabGone:

@@ -81,6 +81,11 @@ class BrowserLine:
             self._keep(message)
         return list(self._events.pop(session, ()))
 
+    def wait(self, seconds: float) -> None:
+        """Wait until the browser has said something, at most so long. Raises DevToolsGone."""
+        if (message := self._receive(seconds)) is not None:
+            self._keep(message)
+
     def forget(self) -> None:
         """Drop what nobody will read."""
         self._events.clear()

@@ -69,7 +69,7 @@ class Detection:
     url: str
     settings: BrowserSettings
     is_over: Callable[[], bool]  # the session is to end: stop looking
-    wait: Callable[[float], None]
+    tick: Callable[[], None] | None = None  # called after each look in vain
     keyring: KeyringWatch | None = None
 
     def run(self, navigate: Callable[[], None]) -> Verdict | None:
@@ -114,14 +114,23 @@ class Detection:
         view = NetworkView(self.settings.markers, self._hosts(), frame)
         clock, facts = _Clock(rules, started, now()), LoginFacts()
         while not self.is_over():
+            self._await_news(view, until)
             facts = self._look(view, facts)
             at = now()
             clock.read(facts, view.loader, at)
             verdict = clock.judge(facts, at, is_last=at >= until)
             if verdict is not None:
                 return self._without_keyring(verdict, facts, clock, at)
-            self.wait(min(LOOK_EVERY_S, until - at))
+            if self.tick is not None:
+                self.tick()
         return None
+
+    def _await_news(self, view: NetworkView, until: float) -> None:
+        """Wait until it is time to look again: at once when the network has an answer."""
+        again, known = min(now() + LOOK_EVERY_S, until), view.answers
+        while view.answers == known and now() < again and not self.is_over():
+            self.tab.wait(again - now())
+            view.feed(self.tab.events(), self.tab)
 
     def _without_keyring(self, verdict: Verdict, facts: LoginFacts, clock: _Clock, at: float) -> Verdict:
         """Look twice before a profile with a keyring is called logged out."""
@@ -138,9 +147,8 @@ class Detection:
 
     def _look(self, view: NetworkView, before: LoginFacts) -> LoginFacts:
         """Return the facts as they are now; what could not be asked stays as it was. Raises TabGone."""
-        loader = view.loader
         view.feed(self.tab.events(), self.tab)
-        if view.loader != loader or view.page_status is None:
+        if view.has_turned() or view.page_status is None:
             before = without_page(before)
         cookie = self._cookie(view.page_url, before.cookie)
         seen: dict[str, Any] = {}

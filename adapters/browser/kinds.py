@@ -97,7 +97,7 @@ class TikTokLifecycle(DrivenLifecycle):
         """Read the login state."""
         with contextlib.closing(Tab(browser.connected, target)) as tab:
             detection = Detection(
-                tab=tab, url=self.order.url, settings=self.settings, is_over=self.is_over, wait=pause,
+                tab=tab, url=self.order.url, settings=self.settings, is_over=self.is_over,
                 keyring=KeyringWatch(self.place),
             )  # fmt: skip
             verdict = detection.run(lambda: self.navigate(driven))

@@ -16,7 +16,7 @@ from typing import TypeVar
 from adapters.browser import display
 from adapters.browser.asking import read_login, take_picture
 from adapters.browser.backends import Leash
-from adapters.browser.clocks import SLICE_S, now, pause
+from adapters.browser.clocks import SLICE_S, now
 from adapters.browser.deadline import Deadline
 from adapters.browser.facts import no_answer
 from adapters.browser.keyring import KeyringWatch
@@ -211,12 +211,8 @@ class Lifecycle(ABC):
         if browser.line is None or self.order.kind is not SessionKind.TIKTOK:
             return no_answer(f"a session of kind {self.order.kind.value} cannot be asked")
         return read_login(
-            browser.line, self.order.url, self.settings, self.is_over, self._pause, KeyringWatch(self.place)
+            browser.line, self.order.url, self.settings, self.is_over, self._warn, KeyringWatch(self.place)
         )
-
-    def _pause(self, seconds: float) -> None:
-        pause(seconds)
-        self._warn()
 
     # -- the end -------------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from adapters.browser.tabs import Tab, TabBusy
 
 _BODY_MAX = 1_000_000
 _ABORTED = "net::ERR_ABORTED"  # another navigation has taken its place
+_ERRORS = 400
 _EMPTY = ("", "0", 0, None, False)
 
 
@@ -33,7 +34,9 @@ class NetworkView:
     info_login: bool | None = None
     username: str | None = None
     loader: str | None = None  # of the document that was requested last
+    answers: int = 0  # of the account-info call, and failures of the page
     _document: str | None = None
+    _looked_at: str | None = None
     _before: tuple[int | None, str, str | None] = (None, "", None)  # what an aborted request gives way to
     _asked: set[str] = field(default_factory=set)
     _infos: set[str] = field(default_factory=set)
@@ -42,6 +45,11 @@ class NetworkView:
     def info_pending(self) -> bool:
         """Tell whether an account-info call has been made and is not answered in full."""
         return bool(self._asked | self._infos)
+
+    def has_turned(self) -> bool:
+        """Tell whether the document is another one than when this was last asked."""
+        before, self._looked_at = self._looked_at, self.loader
+        return self.loader != before
 
     def feed(self, events: list[Event], tab: Tab) -> None:
         """Take in what has happened. Raises TabGone."""
@@ -73,6 +81,7 @@ class NetworkView:
         if params.get("type") == "Document":
             if params.get("frameId") == self.frame:
                 self.page_status, self.page_url = status, response.get("url", "")
+                self.answers += int(status or 0) >= _ERRORS
                 self._asked.clear()  # the page before has taken its calls with it
                 self._infos.clear()
             return
@@ -101,9 +110,11 @@ class NetworkView:
                 self.page_status, self.page_url, self.loader = self._before  # a download: the page stays
         else:
             self.load_error = error[:100]
+            self.answers += 1
 
     def _read(self, params: dict[str, Any], tab: Tab) -> None:
         self._infos.discard(params["requestId"])
+        self.answers += 1
         if params.get("encodedDataLength", 0) > _BODY_MAX:
             return
         try:

@@ -67,6 +67,13 @@ class Tab:
         except DevToolsGone as error:
             raise TabGone(str(error)) from error
 
+    def wait(self, seconds: float) -> None:
+        """Wait for an event, at most so long; what came may be another tab's."""
+        try:
+            self._line.wait(seconds)
+        except DevToolsGone as error:
+            raise TabGone(str(error)) from error
+
     def close(self) -> None:
         """Let go of it."""
         with contextlib.suppress(DevToolsError, DevToolsGone):

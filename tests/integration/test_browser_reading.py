@@ -11,7 +11,6 @@ import pytest
 
 from adapters.browser import asking
 from adapters.browser.asking import read_login
-from adapters.browser.clocks import pause
 from adapters.browser.devtools import BrowserLine, Event
 from adapters.browser.facts import Detection
 from adapters.browser.network import NetworkView
@@ -51,7 +50,7 @@ def line() -> Iterator[BrowserLine]:
 
 def read(line: BrowserLine, stage: Stage, page: str, **settings: Any) -> Verdict:
     url = page if "://" in page else f"{stage.url}/?page={page}"
-    return read_login(line, url, stage.make_settings(**settings), lambda: False, pause)
+    return read_login(line, url, stage.make_settings(**settings), lambda: False)
 
 
 # -- pages ---------------------------------------------------------------------------------------------------
@@ -91,7 +90,7 @@ def facts_of(line: BrowserLine, stage: Stage, url: str, wanted: LoginFacts) -> L
     settings, found = stage.make_settings(markers=BUILT_IN), LoginFacts()
     target = asking._own_tab(line)
     tab = Tab(line, target)
-    detection = Detection(tab=tab, url=url, settings=settings, is_over=lambda: False, wait=pause)
+    detection = Detection(tab=tab, url=url, settings=settings, is_over=lambda: False)
     view = NetworkView(settings.markers, detection._hosts(), detection._prepare())
 
     def look() -> bool:
@@ -232,9 +231,7 @@ def test_a_cookie_for_https_alone_is_seen_from_an_address_with_http(line: Browse
     tab.call("Network.setCookie", cookie)
 
     def seen(url: str, page: str = "") -> bool | None:
-        detection = Detection(
-            tab=tab, url=url, settings=stage.make_settings(), is_over=lambda: False, wait=pause
-        )
+        detection = Detection(tab=tab, url=url, settings=stage.make_settings(), is_over=lambda: False)
         return detection._cookie(page, None)
 
     assert seen("http://www.tiktok.test/") is True
