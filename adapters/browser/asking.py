@@ -9,7 +9,7 @@ from adapters.browser.devtools import BrowserLine, DevToolsError, DevToolsGone
 from adapters.browser.facts import Detection, no_answer
 from adapters.browser.keyring import KeyringWatch
 from adapters.browser.settings import BrowserSettings
-from adapters.browser.tabs import Tab, TabBusy, TabGone
+from adapters.browser.tabs import SCRIPT_WITHIN_S, Tab, TabBusy, TabGone, returned, script
 from daemon.domain.login import Verdict
 from daemon.domain.session import Pictured
 
@@ -99,8 +99,9 @@ def _navigate(tab: Tab, url: str) -> None:
 def _seen(line: BrowserLine, pages: list[str]) -> str:
     """Return the page that is in front, the first where none says so."""
     for page in pages if len(pages) > 1 else ():
-        with contextlib.closing(Tab(line, page)) as tab, contextlib.suppress(TabBusy):
-            if tab.look(_VISIBLE, {}).get("state") == "visible":
+        with contextlib.closing(Tab(line, page)) as tab:
+            (answer,) = tab.ask([script(_VISIBLE, {})], SCRIPT_WITHIN_S)
+            if returned(answer).get("state") == "visible":
                 return page
     return pages[0]
 

@@ -6,7 +6,7 @@ import select
 import socket
 import urllib.request
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http.client import HTTPException
 from typing import Any
 
@@ -19,6 +19,7 @@ CALL_WITHIN_S = 2.0
 _LOOK_EVERY_S = 0.1
 
 Event = tuple[str, dict[str, Any]]
+Request = tuple[str, dict[str, Any]]
 
 
 class DevToolsError(Exception):
@@ -70,6 +71,19 @@ class BrowserLine:
                 result: dict[str, Any] = message.get("result", {})
                 return result
             self._keep(message)
+
+    def ask(
+        self, requests: Sequence[Request], *, session: str, within_s: float
+    ) -> list[dict[str, Any] | None]:
+        """Send several calls at once, and return the answers: None for one that fails or is late. Raises DevToolsGone."""
+        numbers, until = [self._request(*each, session) for each in requests], now() + within_s
+        found: dict[int, dict[str, Any] | None] = {}
+        while len(found) < len(numbers) and (message := self._receive(until - now())) is not None:
+            if message.get("id") in numbers:
+                found[message["id"]] = message.get("result")
+            else:
+                self._keep(message)
+        return [found.get(number) for number in numbers]
 
     def tell(self, method: str, params: dict[str, Any] | None = None, *, session: str | None = None) -> None:
         """Send a call whose answer nobody waits for. Raises DevToolsGone."""

@@ -1,6 +1,5 @@
 """Looks at a page until its login state is known. It only collects: daemon.domain.login decides."""
 
-import contextlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -8,10 +7,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from adapters.browser.clocks import now
+from adapters.browser.devtools import Request
 from adapters.browser.keyring import KeyringWatch
 from adapters.browser.network import NetworkView, covers
 from adapters.browser.settings import BrowserSettings, LoginMarkers
-from adapters.browser.tabs import Tab, TabBusy, TabGone
+from adapters.browser.tabs import SCRIPT_WITHIN_S, Tab, TabBusy, TabGone, returned, script
 from daemon.domain.login import (
     Doubt,
     Login,
@@ -27,7 +27,6 @@ from daemon.domain.login import (
 LOOK_EVERY_S = 0.03
 _PROBE = Path(__file__).with_name("probe.js").read_text(encoding="utf-8")
 _WEB = {"http:", "https:"}
-_ANSWERS_WITHIN_S = 1.5
 
 
 def no_answer(text: str) -> Verdict:
@@ -150,13 +149,15 @@ class Detection:
         view.feed(self.tab.events(), self.tab)
         if view.has_turned() or view.page_status is None:
             before = without_page(before)
-        cookie = self._cookie(view.page_url, before.cookie)
-        seen: dict[str, Any] = {}
-        is_there = view.page_status is not None  # before, the page would answer only after its server has
-        with contextlib.suppress(TabBusy):
-            is_there = is_there and self._shows(view.loader)
-            if is_there:
-                seen = self.tab.look(_PROBE, _argument(self.settings.markers))
+        is_answered = view.page_status is not None  # before, the page would answer only after its server has
+        requests: list[Request] = [("Network.getCookies", {"urls": self._addresses(view.page_url)})]
+        if is_answered:
+            requests += [("Page.getFrameTree", {}), script(_PROBE, _argument(self.settings.markers))]
+        # At once: each answer waits for the page, which is busy loading.
+        cookies, tree, probe = (*self.tab.ask(requests, SCRIPT_WITHIN_S), None, None)[:3]
+        cookie = before.cookie if cookies is None else self._holds_login(cookies)
+        is_there = is_answered and _shows(tree, view.loader)
+        seen = returned(probe) if is_there and tree is not None else {}
         known = _page(seen, view, self._hosts(), self.settings.markers) if is_there else {}
         is_lost = self.keyring is not None and self.keyring.is_lost()
         return replace(
@@ -165,23 +166,12 @@ class Detection:
             username=view.username or seen.get("username"), keyring_lost=is_lost,
         )  # fmt: skip
 
-    def _shows(self, loader: str | None) -> bool:
-        """Tell whether the tab shows the document that was answered: for a moment it still shows the one before."""
-        tree = self.tab.call("Page.getFrameTree", {}, _ANSWERS_WITHIN_S)
-        return loader in {None, tree.get("frameTree", {}).get("frame", {}).get("loaderId")}
-
-    def _cookie(self, page_url: str, before: bool | None) -> bool | None:
+    def _holds_login(self, cookies: dict[str, Any]) -> bool | None:
         """Tell whether a login cookie is there. Its value is looked at for emptiness only."""
-        if not self.settings.markers.cookies:
+        names = self.settings.markers.cookies
+        if not names:
             return None
-        try:
-            found = self.tab.call("Network.getCookies", {"urls": self._addresses(page_url)})
-        except TabBusy:
-            return before
-        return any(
-            each.get("name") in self.settings.markers.cookies and each.get("value")
-            for each in found.get("cookies", ())
-        )
+        return any(each.get("name") in names and each.get("value") for each in cookies.get("cookies", ()))
 
     def _addresses(self, page_url: str) -> list[str]:
         """Return where to look for cookies. An address with http does not see those that are only for https."""
@@ -190,6 +180,12 @@ class Detection:
         own = urlsplit(self.url)
         found = {self.url, own._replace(scheme="https").geturl()}
         return sorted(found | ({page._replace(scheme="https").geturl()} if is_ours else set()))
+
+
+def _shows(tree: dict[str, Any] | None, loader: str | None) -> bool:
+    """Tell whether the tab shows the document that was answered: for a moment it still shows the one before."""
+    shown = None if tree is None else tree.get("frameTree", {}).get("frame", {}).get("loaderId")
+    return tree is None or loader in {None, shown}
 
 
 def _argument(markers: LoginMarkers) -> dict[str, Any]:

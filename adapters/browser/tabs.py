@@ -6,11 +6,12 @@ page's server does (measured: four times the client's timeout), so no deadline w
 
 import contextlib
 import json
+from collections.abc import Sequence
 from typing import Any
 
-from adapters.browser.devtools import BrowserLine, DevToolsError, DevToolsGone, Event
+from adapters.browser.devtools import BrowserLine, DevToolsError, DevToolsGone, Event, Request
 
-_SCRIPT_WITHIN_S = 1.5
+SCRIPT_WITHIN_S = 1.5
 
 
 class TabBusy(Exception):
@@ -48,17 +49,12 @@ class Tab:
         except DevToolsGone as error:
             raise TabGone(str(error)) from error
 
-    def look(self, function: str, argument: dict[str, Any]) -> dict[str, Any]:
-        """Return what a JavaScript function returns for this argument."""
-        answer = self.call(
-            "Runtime.evaluate",
-            {"expression": f"({function})({json.dumps(argument)})", "returnByValue": True, "silent": True},
-            _SCRIPT_WITHIN_S,
-        )
-        found = answer.get("result", {}).get("value")
-        if not isinstance(found, dict):
-            raise TabBusy("no object")
-        return found
+    def ask(self, requests: Sequence[Request], within_s: float) -> list[dict[str, Any] | None]:
+        """Return the answers of several methods that are called at once, None for what cannot be learned just now."""
+        try:
+            return self._line.ask(requests, session=self.session, within_s=within_s)
+        except DevToolsGone as error:
+            raise TabGone(str(error)) from error
 
     def events(self) -> list[Event]:
         """Return the Network events since the last time."""
@@ -79,3 +75,15 @@ class Tab:
         with contextlib.suppress(DevToolsError, DevToolsGone):
             self._line.call("Target.detachFromTarget", {"sessionId": self.session})
         self._line.forget()
+
+
+def script(function: str, argument: dict[str, Any]) -> Request:
+    """Return the request to call a JavaScript function with this argument."""
+    expression = f"({function})({json.dumps(argument)})"
+    return "Runtime.evaluate", {"expression": expression, "returnByValue": True, "silent": True}
+
+
+def returned(answer: dict[str, Any] | None) -> dict[str, Any]:
+    """Return the object that the function has returned, an empty one where it has not."""
+    found = (answer or {}).get("result", {}).get("value")
+    return found if isinstance(found, dict) else {}

@@ -232,7 +232,8 @@ def test_a_cookie_for_https_alone_is_seen_from_an_address_with_http(line: Browse
 
     def seen(url: str, page: str = "") -> bool | None:
         detection = Detection(tab=tab, url=url, settings=stage.make_settings(), is_over=lambda: False)
-        return detection._cookie(page, None)
+        view = NetworkView(BUILT_IN, (), "main", page_url=page)
+        return detection._look(view, LoginFacts()).cookie
 
     assert seen("http://www.tiktok.test/") is True
     assert seen("http://another.test/") is False
