@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import stat
+import struct
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -24,6 +25,10 @@ _SOCKET = "/org.chromium.Chromium.XXXXXX/SingletonSocket"
 _SOCKET_MAX = 107
 _MARKS = frozenset({"profile", "t", "session.json"})
 _YOUNG_S = 60
+# From linux/fs.h, for most machines; on the others the kernel does not know them.
+_GET_FLAGS = 2 << 30 | struct.calcsize("l") << 16 | ord("f") << 8 | 1
+_SET_FLAGS = 1 << 30 | struct.calcsize("l") << 16 | ord("f") << 8 | 2
+_TOP_OF_TREES = 0x20000
 _QUICK_FILES = 5000
 
 
@@ -51,15 +56,16 @@ class Folders:
 
         `master`: the profile itself, where the session works on no clone.
         """
-        with self._door(fcntl.LOCK_SH):
+        with self._door(fcntl.LOCK_SH) as door:
+            _spread(door)
             return self._make(session, master, note)
 
     @contextmanager
-    def _door(self, how: int) -> Iterator[None]:
+    def _door(self, how: int) -> Iterator[int]:
         """Hold the folder of the sessions itself: together with others while one of them is made. Raises OSError."""
         with opened(str(self.path), os.O_RDONLY | os.O_DIRECTORY) as door:
             fcntl.flock(door, how)
-            yield
+            yield door
 
     def _make(self, session: SessionId, master: Path | None, note: Mapping[str, Any]) -> Folder:
         fresh, final = self.path / f"{NEW}{session}", self.path / session
@@ -207,6 +213,18 @@ def read_note(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _spread(folder: int) -> None:
+    """Have ext4 put the folders in this open one far from each other (`chattr +T`); elsewhere nothing happens.
+
+    It puts neighbours' files together otherwise, and for a minute does not use again what a removed one has left, but
+    looks at it one by one for each new file: a clone soon after other sessions took 100 ms instead of 10.
+    """
+    with suppress(OSError):
+        (flags,) = struct.unpack("l", fcntl.ioctl(folder, _GET_FLAGS, struct.pack("l", 0)))
+        if not flags & _TOP_OF_TREES:
+            fcntl.ioctl(folder, _SET_FLAGS, struct.pack("l", flags | _TOP_OF_TREES))
 
 
 def _write(path: Path, text: str) -> None:

@@ -252,6 +252,20 @@ def test_a_clone_takes_no_room_where_files_can_share_their_blocks(sharing_disk: 
     store.release(place)
 
 
+def test_clones_are_far_from_each_other_on_a_file_system_that_lets_them(
+    root: Path, store: ProfileStore, tmp_path: Path
+) -> None:
+    (tmp_path / "other").mkdir()
+    can = not subprocess.run(
+        ["chattr", "+T", tmp_path / "other"], capture_output=True, check=False
+    ).returncode
+
+    clones = clone_of(store.prepare(order())).parent.parent
+
+    listed = subprocess.run(["lsattr", "-d", clones], capture_output=True, text=True, check=can).stdout
+    assert ("T" in listed.partition(" ")[0]) == can
+
+
 def test_a_profile_may_be_a_link_to_where_it_is(root: Path, store: ProfileStore) -> None:
     (root / "other").symlink_to(root / "master")
 
