@@ -88,6 +88,13 @@ class TetheredService(ChromiumService):
         """Do nothing: the leash ends it, in its own time."""
 
 
+class _Patched(uc.Patcher):  # type: ignore[misc]
+    """Takes the driver as it is: `ensure_patched` has made it, and to read it through again costs 10 ms."""
+
+    def auto(self, *_: object, **__: object) -> None:
+        """Do nothing."""
+
+
 class _Undetected(uc.Chrome):  # type: ignore[misc]
     """uc.Chrome without its ways of ending: they are lossy, and wait for nothing."""
 
@@ -127,9 +134,10 @@ class Driven:
 def open_undetected(launch: Launch, leash: Leash) -> Driven:
     """Start the browser by undetected-chromedriver."""
     uc.finalize = lambda *_: None  # it would hold every driver for ever
-    uc.Patcher.data_path = str(
+    _Patched.data_path = str(
         launch.driver.parent
     )  # it makes this folder, which would be one in the person's home
+    uc.Patcher = _Patched
     chromium_service.ChromiumService = lambda path: TetheredService(path, leash)  # type: ignore[assignment, misc]
     options = uc.ChromeOptions()
     _prepare(options)

@@ -29,16 +29,16 @@ def ensure_patched(driver: Program, folder: Path) -> Path:
     path = folder / patched_name(driver)
     if path.is_file():
         return path
-    import undetected_chromedriver as uc  # noqa: PLC0415 - two thirds of a second, and the daemon needs none of it
+    from undetected_chromedriver.patcher import Patcher  # noqa: PLC0415 - two thirds of a second, and the daemon needs none of it
 
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    uc.Patcher.data_path = str(folder)  # it makes this folder, which would be one in the person's home
+    Patcher.data_path = str(folder)  # it makes this folder, which would be one in the person's home
     handle, name = tempfile.mkstemp(dir=folder, prefix=_DRAFT)
     draft = Path(name)
     try:
         with os.fdopen(handle, "wb") as target, driver.path.open("rb") as source:
             shutil.copyfileobj(source, target)
-        uc.Patcher(executable_path=name, version_main=driver.major).auto()
+        Patcher(executable_path=name, version_main=driver.major).auto()
         draft.chmod(0o700)
         draft.replace(path)
     finally:

@@ -206,9 +206,11 @@ def test_a_browser_is_asked_on_its_own_line_before_it_is_interrupted(bare: Stage
     assert (ended.exit_status, ended.is_clean) == (0, True)
 
 
-def test_a_browser_that_cannot_be_asked_is_interrupted_before_it_is_killed(bare: Stage) -> None:
-    session = bare.open(SLOW, close_timeout_s=0.0)
+def test_a_browser_that_cannot_be_asked_is_interrupted_before_it_is_killed(bare: Stage, other: Pages) -> None:
+    other.asked.clear()
+    session = bare.open(f"{other.url}/late", close_timeout_s=0.0)
     pid = session.wait_for(Started).pid
+    wait_until(lambda: "/late" in other.asked)  # the login state is being read
 
     cut_line(pid, browser_stage.debug_port_of(pid, bare.places[-1]))
 
