@@ -1,7 +1,8 @@
-"""Whether the desktop keeps the key of a profile's cookies: asked of the session bus, which starts nothing for that.
+"""Whether the desktop keeps the key of a profile's cookies: asked of the session bus, and of the secret service there.
 
 A bus alone proves nothing: a browser that finds no secret service there deletes every cookie it cannot decrypt. So it
-does where the keyring is locked and nobody unlocks it.
+does where the keyring is locked and nobody unlocks it, or is another user's, or another machine's. A secret service that
+does not run yet is started, as the browser would do: it is locked then, as a rule (gnome-keyring 42).
 """
 
 import os
@@ -23,15 +24,23 @@ _BUS = ("org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus")
 _SERVICE = (_SECRETS, "/org/freedesktop/secrets", "org.freedesktop.Secret.Service")
 _COLLECTION, _PROPERTIES = "org.freedesktop.Secret.Collection", "org.freedesktop.DBus.Properties"
 _WITHIN_S = 1.0
+_START_WITHIN_S = 5.0
 _UNIX = re.compile(r"unix:(?:.*,)?(?P<kind>path|abstract)=(?P<where>[^,]+)")
 _LINE_MAX, _MESSAGE_MAX = 1000, 1 << 20
 _CALL, _REPLY, _ERROR = 1, 2, 3
 _HEADER = 16
 _WORD = 8
 
+_NOWHERE = "/"  # a path that stands for none
+_PASSING = "/org/freedesktop/secrets/collection/session"  # kept in memory until it ends
+
 LOCKED = (
     "and the keyring that keeps their key is locked: unlock it first, by logging in to the desktop with your password "
     "or in its program for passwords"
+)
+EMPTY = (
+    "and the keyring on the session bus holds nothing, so not their key either: use the profile on the machine and as "
+    "the user that it comes from, or make one of its own with `tokd profile login`"
 )
 NO_BUS = (
     "and no session bus is reachable: run tokd as your user service inside the desktop session, "
@@ -40,15 +49,20 @@ NO_BUS = (
 
 
 def trouble(tags: Collection[str], store: str, environ: Mapping[str, str]) -> str | None:
-    """Return why the keys of cookies with these tags cannot be reached, None where they can. Takes a second at most."""
+    """Return why the keys of cookies with these tags cannot be reached, None where they can.
+
+    Takes a second at most, and five more where a secret service has to be started.
+    """
     until = time.monotonic() + _WITHIN_S
     for where in _sockets(environ):
         try:
             with closing(Bus(where, until)) as bus:
                 wanted = services(tags, store, environ)
                 missing = [name for name in wanted if not bus.offers(name)]
-                if not missing and _SECRETS in wanted and bus.has_owner(_SECRETS) and bus.is_locked():
-                    return LOCKED
+                if not missing and _SECRETS in wanted:
+                    missing = [] if bus.start(_SECRETS) else [_SECRETS]
+                if not missing and _SECRETS in wanted and (why := bus.keeps_no_key()) is not None:
+                    return why
         except (OSError, ValueError, struct.error):  # whatever it is that answers there, it is no bus
             continue
         if not missing:
@@ -115,18 +129,39 @@ class Bus:
         order, body = self.call("NameHasOwner", "s", _text(name))
         return bool(struct.unpack_from(f"{order}I", body)[0])
 
-    def is_locked(self) -> bool:
-        """Tell whether the keyring that new keys go to is locked; one that does not say counts as open. Never raises."""
+    def start(self, name: str) -> bool:
+        """Have the owner of a name started where it does not run; tell whether it does now."""
+        if self.has_owner(name):
+            return True
+        self._until = max(self._until, time.monotonic() + _START_WITHIN_S)
+        text = _text(name)
+        try:
+            self.call("StartServiceByName", "su", text + bytes(-len(text) % 4) + bytes(4))
+        except (TimeoutError, ValueError):
+            return False
+        self._until = time.monotonic() + _WITHIN_S
+        return True
+
+    def keeps_no_key(self) -> str | None:
+        """Return why the secret service cannot give a key; None where it can, or does not say. Never raises."""
         try:
             order, body = self.call("ReadAlias", "s", _text("default"), _SERVICE)
             (length,) = struct.unpack_from(f"{order}I", body)
-            keyring = (_SECRETS, body[4 : 4 + length].decode(), _PROPERTIES)
-            name = _text(_COLLECTION)
-            asked = name + bytes(-len(name) % 4) + _text("Locked")
-            order, body = self.call("Get", "ss", asked, keyring)
-            return body[:2] == b"\1b" and bool(struct.unpack_from(f"{order}I", body, 4)[0])
+            path = body[4 : 4 + length].decode()
+            if path == _NOWHERE:
+                order, body = self._property(_SERVICE[1], _SERVICE[2], "Collections")
+                is_list = body[:4] == b"\2ao\0"
+                return EMPTY if is_list and not set(_texts(order, body[4:])) - {_PASSING} else None
+            order, body = self._property(path, _COLLECTION, "Locked")
+            return LOCKED if body[:2] == b"\1b" and struct.unpack_from(f"{order}I", body, 4)[0] else None
         except (OSError, ValueError, struct.error):
-            return False
+            return None
+
+    def _property(self, path: str, interface: str, name: str) -> tuple[str, bytes]:
+        first = _text(interface)
+        return self.call(
+            "Get", "ss", first + bytes(-len(first) % 4) + _text(name), (_SECRETS, path, _PROPERTIES)
+        )
 
     def call(
         self, member: str, signature: str = "", body: bytes = b"", of: tuple[str, str, str] = _BUS

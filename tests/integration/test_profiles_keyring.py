@@ -3,14 +3,15 @@
 import socket
 import struct
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from adapters.profiles import keyring
-from adapters.profiles.keyring import LOCKED, NO_BUS, trouble
+from adapters.profiles.keyring import EMPTY, LOCKED, NO_BUS, Bus, trouble
 from tests.profiles import short_folder
 from tests.session_bus import DBUS_DAEMON, SECRETS, a_bus, owning
 
@@ -55,10 +56,28 @@ def test_a_secret_service_keeps_the_key_and_no_other_does(folder: Path, store: s
 
 
 @needs_bus
-def test_a_secret_service_that_would_be_started_is_enough(folder: Path) -> None:
+def test_a_secret_service_that_can_be_started_is_enough(folder: Path) -> None:
     with a_bus(folder, startable=["org.example.a", SECRETS, "org.example.b"]) as address:
         assert trouble(V11, "detect", at(address)) is None
         assert trouble(V11, "kwallet6", at(address)) is not None
+
+
+@needs_bus
+def test_a_secret_service_is_started_to_be_asked(folder: Path) -> None:
+    with a_bus(folder, startable=[SECRETS]) as address:
+        trouble(V11, "detect", at(address))
+
+        with closing(Bus(f"{folder}/bus", time.monotonic() + 10)) as bus:
+            assert bus.has_owner(SECRETS)
+
+
+@needs_bus
+def test_a_secret_service_that_cannot_be_started_keeps_no_key(folder: Path) -> None:
+    with a_bus(folder, broken=[SECRETS]) as address:
+        found = trouble(V11, "detect", at(address))
+
+    assert found is not None
+    assert SECRETS in found
 
 
 @needs_bus
@@ -100,23 +119,46 @@ def path_of(collection: str) -> bytes:
 
 YES, NO = struct.pack("<I", 1), struct.pack("<I", 0)
 BOOLEAN = b"\1b\0\0"
-DEFAULT = path_of("/org/freedesktop/secrets/collection/login")
+LOGIN, SESSION = (f"/org/freedesktop/secrets/collection/{each}" for each in ("login", "session"))
+DEFAULT, NONE = path_of(LOGIN), path_of("/")
+
+
+def listed(*collections: str) -> bytes:
+    paths = b""
+    for each in collections:
+        paths += bytes(-len(paths) % 4) + path_of(each)
+    return b"\2ao\0" + struct.pack("<I", len(paths)) + paths
 
 
 @pytest.mark.parametrize(
     ("said", "expected"),
     [
-        ([reply(DEFAULT), reply(BOOLEAN + YES)], LOCKED),
-        ([reply(DEFAULT), reply(BOOLEAN + NO)], None),
-        ([reply(DEFAULT), reply(b"")], None),
-        ([reply(b"")], None),
+        ([DEFAULT, BOOLEAN + YES], LOCKED),
+        ([DEFAULT, BOOLEAN + NO], None),
+        ([DEFAULT, b""], None),
+        ([b""], None),
+        ([NONE, listed(SESSION)], EMPTY),
+        ([NONE, listed()], EMPTY),
+        ([NONE, listed(SESSION, LOGIN)], None),
+        ([NONE, b""], None),
     ],
-    ids=["locked", "open", "says nothing", "has none"],
+    ids=[
+        "locked",
+        "open",
+        "says nothing",
+        "nothing at all",
+        "memory only",
+        "empty",
+        "no default",
+        "tells no list",
+    ],
 )
-def test_a_keyring_that_is_locked_keeps_no_key(folder: Path, said: list[bytes], expected: str | None) -> None:
+def test_a_keyring_that_is_locked_or_empty_keeps_no_key(
+    folder: Path, said: list[bytes], expected: str | None
+) -> None:
     """As gnome-keyring 42 answers, which was tried; another answer is no reason to refuse."""
-    hello, has_owner = reply(path_of(":1.7")), reply(YES)
-    with speaking(folder / "bus", [b"OK 1f\r\n", hello, has_owner, has_owner, *said]):
+    hello, has_owner = path_of(":1.7"), YES
+    with speaking(folder / "bus", [b"OK 1f\r\n", *map(reply, (hello, has_owner, has_owner, *said))]):
         assert trouble(V11, "detect", {"XDG_RUNTIME_DIR": str(folder)}) == expected
 
 
