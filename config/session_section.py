@@ -60,6 +60,12 @@ class SessionSettings(Section):
         description="Which account a profile is logged in as, as profile=account; without it, its name or the page tells.",
     )
     tiktok_url: Address = Field("https://www.tiktok.com/", description="Page that a TikTok session opens.")
+    profile_backups: Whole = Field(
+        5,
+        ge=0,
+        le=1000,
+        description="How many of the newest backups of a replaced profile, and of refused clones, are kept; 0: all.",
+    )
     max_session_duration: Whole = Field(
         300, ge=1, le=_DAY_S, description="Seconds a window stays open, unless the command says otherwise."
     )

@@ -61,7 +61,7 @@ def session_parts(
         ProfilesSettings(
             root=found.user_data_master_dir, clones_dir=settings.clones_dir, default_profile=found.profile,
             allow_live=found.allow_live, min_free_bytes=found.min_free_mb * MEGABYTE,
-            password_store=found.password_store, environ=environ,
+            backups=found.profile_backups, password_store=found.password_store, environ=environ,
         ),
         clock,
     )  # fmt: skip

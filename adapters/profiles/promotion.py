@@ -20,7 +20,8 @@ from daemon.domain.ids import NAME, ProfileName
 
 PROMOTING = ".promoting"
 BACKUPS = "backups"
-_PARTIAL = ".partial-"
+PARTIAL = ".partial-"
+CLONE = "-clone-"  # between the profile and the time, in the name of a clone that was refused
 _OLD_S = 3600
 _AT_CWD = -100
 _NOREPLACE, _EXCHANGE = 1, 2
@@ -85,13 +86,13 @@ def promote(
 def keep(root: Path, clone: Path, profile: ProfileName, now: datetime) -> str:
     """Put a clone that was to become this profile, and did not, into backups/; return where. Raises OSError."""
     (root / BACKUPS).mkdir(mode=0o700, exist_ok=True)
-    place = root / BACKUPS / f"{profile}-clone-{_stamp(now)}"
+    place = root / BACKUPS / f"{profile}{CLONE}{_stamp(now)}"
     try:
         return _file(clone, place)
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-    partial = root / BACKUPS / f"{_PARTIAL}{clone.parent.name}"
+    partial = root / BACKUPS / f"{PARTIAL}{clone.parent.name}"
     try:
         Walk(nothing_skipped).run(clone, partial)
         return _file(partial, place)
@@ -102,7 +103,7 @@ def keep(root: Path, clone: Path, profile: ProfileName, now: datetime) -> str:
 def recover(root: Path, now: datetime) -> list[str]:
     """Bring what an interrupted promotion has left to backups/; return where. Raises OSError."""
     found = []
-    for half in root.glob(f"{BACKUPS}/{_PARTIAL}*"):
+    for half in root.glob(f"{BACKUPS}/{PARTIAL}*"):
         if now.timestamp() - half.lstat().st_mtime > _OLD_S:  # else another tokd may be at it
             shutil.rmtree(half, ignore_errors=True)
     try:
@@ -110,13 +111,13 @@ def recover(root: Path, now: datetime) -> list[str]:
     except FileNotFoundError:
         return []
     for name in names:
-        profile = ProfileName(name.removeprefix(_PARTIAL))
+        profile = ProfileName(name.removeprefix(PARTIAL))
         if not NAME.fullmatch(profile):
             continue
         if (lock := locks.try_own(root, profile)) is None:
             continue  # another tokd is at it
         try:
-            if name.startswith(_PARTIAL):  # half a copy, and its clone is where it was
+            if name.startswith(PARTIAL):  # half a copy, and its clone is where it was
                 shutil.rmtree(root / PROMOTING / name, ignore_errors=True)
             elif os.path.lexists(root / PROMOTING / name):
                 (root / BACKUPS).mkdir(mode=0o700, exist_ok=True)
@@ -135,7 +136,7 @@ def _bring(clone: Path, waiting: Path) -> bool:
             raise
     else:
         return False
-    partial = waiting.with_name(f"{_PARTIAL}{waiting.name}")
+    partial = waiting.with_name(f"{PARTIAL}{waiting.name}")
     shutil.rmtree(partial, ignore_errors=True)
     try:
         Walk(nothing_skipped).run(clone, partial)

@@ -14,6 +14,7 @@ class ProfilesSettings:
     default_profile: str = "master"
     allow_live: bool = False
     min_free_bytes: int = 500_000_000
+    backups: int = 5  # whole profiles kept of each; 0: all
     password_store: str = "detect"  # noqa: S105  the name of a store, not a password
     # What the browser gets: the session bus and the desktop's name are read, nothing else.
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)

@@ -19,6 +19,7 @@ from adapters.profiles import (
     locks,
     preferences,
     promotion,
+    pruning,
     refusals,
     safekeeping,
 )
@@ -227,7 +228,10 @@ class ProfileStore:
                 cookies.refuse_loss(held.profile, held.jar, cookies.read(clone))
                 in_use.strip(clone)
                 preferences.restore(clone, self._master(held.profile))
-                return promotion.promote(self._root, clone, profile, self._clock.now(), self._reached)
+                kept = promotion.promote(self._root, clone, profile, self._clock.now(), self._reached)
+                if kept:
+                    pruning.prune(self._root, profile, self._settings.backups, kept)
+                return kept
             finally:
                 os.close(lock)
         except OSError as error:
@@ -244,10 +248,12 @@ class ProfileStore:
             in_use.strip(clone)
             if held is not None and held.profile is not None:
                 preferences.restore(clone, self._master(held.profile))
-            return promotion.keep(self._root, clone, profile, self._clock.now())
+            kept = promotion.keep(self._root, clone, profile, self._clock.now())
         except OSError as error:
             LOG.warning("the clone of session %s could not be kept: %s", place.session, error.strerror)
             return None
+        pruning.prune(self._root, profile, self._settings.backups, kept)
+        return kept
 
     def loss(self, place: Workplace) -> str | None:
         """Return what to tell of a login after which no cookie of the keyring's is left; None where all is well."""

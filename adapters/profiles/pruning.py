@@ -1,0 +1,52 @@
+"""Of the whole profiles among the backups the newest few stay; without that, a promotion a day fills the disk."""
+
+import logging
+import os
+import re
+import shutil
+from pathlib import Path
+
+from adapters.profiles.promotion import BACKUPS, CLONE, PARTIAL
+from daemon.domain.ids import ProfileName
+
+LOG = logging.getLogger("tokd.profiles")
+
+_STAMP = r"(?P<stamp>\d{8}T\d{6}Z)(?:-(?P<number>\d+))?"
+
+
+def prune(root: Path, profile: ProfileName, most: int, newest: str) -> None:
+    """Remove the oldest of a profile's backups, so that `most` are left; 0 keeps all. Never raises.
+
+    `newest` has just been put there and stays, whatever the clock says. Profiles that were replaced and clones that
+    were refused are counted apart.
+    """
+    kind = CLONE if Path(newest).name.startswith(f"{profile}{CLONE}") else "-"
+    if not most or _is_ambiguous(root, profile, kind):
+        return
+    ours = re.compile(re.escape(f"{profile}{kind}") + _STAMP)
+    try:
+        names = [path.name for path in (root / BACKUPS).iterdir()]
+    except OSError:
+        return
+    matches = [ours.fullmatch(name) for name in names]
+    dated = sorted((each["stamp"], int(each["number"] or 1), each[0]) for each in matches if each)
+    others = [name for _, _, name in dated if name != Path(newest).name]
+    for name in others[: max(0, len(others) - (most - 1))]:
+        half = root / BACKUPS / f"{PARTIAL}{name}"
+        try:  # by this name it is known as half a folder, should this be cut short
+            (root / BACKUPS / name).rename(half)
+            shutil.rmtree(half)
+        except OSError as error:
+            LOG.warning("the old backup %s cannot be removed: %s", root / BACKUPS / name, error.strerror)
+        else:
+            LOG.info(
+                "the old backup %s is removed: session.profile_backups is %d", root / BACKUPS / name, most
+            )
+
+
+def _is_ambiguous(root: Path, profile: ProfileName, kind: str) -> bool:
+    """Tell whether backups of this name may be another profile's: one is called like a clone of the other."""
+    if kind == CLONE:
+        return os.path.lexists(root / f"{profile}{CLONE.rstrip('-')}")
+    base = profile.removesuffix(CLONE.rstrip("-"))
+    return base != profile and os.path.lexists(root / base)
