@@ -42,9 +42,8 @@ class Blind:
         self.daemon.kill()
         log = self.daemon.state_dir / "tokd.db-wal"
         with log.open("r+b") as file:
-            file.truncate(
-                log.stat().st_size - 12 * 4120
-            )  # more than one commit: the last may not have been told yet
+            # Several commits, ten to fifteen pages each: the last of them may not have been told yet.
+            file.truncate(log.stat().st_size - 40 * 4120)
         past = f"due_at = due_at - {3660 * 10**6}, wake_at = wake_at - {3660 * 10**6}"
         self.daemon.write(f"UPDATE post SET {past}")
         self.before, self.began = self.ledger(), time.monotonic()
