@@ -81,9 +81,9 @@ test-systemd: $(VENV)/dev-ready  ## Install into a copy of this machine, boot a 
 	TOKD_SYSTEMD=1 $(BIN)/python -m pytest -q -s tests/systemd/real_systemd.py
 
 .PHONY: test-install
-test-install: $(VENV)/dev-ready  ## Walk docs/operations.md on a bare Debian 12 and a bare Debian 13 (root, 4 GB)
+test-install: $(VENV)/dev-ready  ## Walk README.md and docs/operations.md on a bare Debian 12 and a bare Debian 13 (root, 4 GB)
 	$(call ensure_packages,$(TEST_PACKAGES) debootstrap)
-	TOKD_BARE="$${TOKD_BARE:-bookworm trixie}" $(BIN)/python -m pytest -q -s tests/systemd/new_user.py
+	TOKD_BARE="$${TOKD_BARE:-bookworm trixie}" $(BIN)/python -m pytest -q -s tests/systemd/first_run.py tests/systemd/new_user.py
 
 .PHONY: install
 install:  ## Install tokd as a service of this machine; again, to upgrade

@@ -4,9 +4,7 @@ import hashlib
 import json
 import os
 import re
-import subprocess
 import threading
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -18,8 +16,9 @@ from typing import IO, Any
 import pytest
 
 from tests.daemons import ROOT, make_clip
-from tests.systemd.bare import PERSON, PERSON_ID, bare_machine, git, own, what_is_missing
-from tests.systemd.machine import ENVIRON, SOURCE, Machine
+from tests.systemd.bare import PERSON_ID, bare_machine, git, own, what_is_missing
+from tests.systemd.machine import SOURCE
+from tests.systemd.newcomer import FOLDER, Newcomer
 from tests.waiting import wait_until
 
 SUITES = os.environ.get("TOKD_BARE", "").split()
@@ -31,12 +30,9 @@ pytestmark = [
     ),
 ]
 
-HOME = f"/home/{PERSON}"
-FOLDER = f"{HOME}/tokd"
 CONFIG = "/etc/tokd/tokd.toml"
 KEPT = "/etc/tokd/tokd.toml /etc/tokd/credentials/* /etc/systemd/system/tokd.service.d/*"
 WALKED = ("Install", "Rehearse", "Link an account", "Schedule a post", "Restart", "Upgrade", "Uninstall")
-LONGEST_S = 1500  # make install fetches a browser
 TAMPERED = "annotated-doc"
 
 
@@ -57,26 +53,12 @@ class _StayHere(urllib.request.HTTPRedirectHandler):
 
 
 @dataclass
-class Walk:
+class Walk(Newcomer):
     """The machine, and the person who works at it with the document in hand."""
 
-    suite: str
-    machine: Machine
     document: dict[str, list[str]]
     seen: dict[str, Any] = field(default_factory=dict)
     run: set[tuple[str, int]] = field(default_factory=set)
-
-    def words(self, script: str) -> list[str]:
-        return ["runuser", "-u", PERSON, "--", "env", f"HOME={HOME}", "bash", "-euo", "pipefail", "-c",
-                f"cd {FOLDER} 2>/dev/null || cd {HOME}\n{script}"]  # fmt: skip
-
-    def person(self, script: str, **more: Any) -> "subprocess.CompletedProcess[str]":
-        """Run a script as the person."""
-        begun = time.monotonic()
-        done = self.machine.run(*self.words(script), **({"within_s": LONGEST_S} | more))
-        if (took := time.monotonic() - begun) > 10:
-            print(f"  {self.suite}: {took:.0f} s: {script.strip().splitlines()[-1]}", flush=True)
-        return done
 
     def block(self, section: str, number: int = 0, put: dict[str, str] | None = None, **more: Any) -> str:
         """Run a block of the document, and return what it prints. `put` has what stands for an example in it."""
@@ -189,27 +171,23 @@ def test_it_can_be_rehearsed(walk: Walk) -> None:
 def test_an_account_is_linked_by_agreeing_in_a_browser(walk: Walk) -> None:
     (script,) = walk.document["Link an account"]
     walk.run.add(("Link an account", 0))
-    process = subprocess.Popen(
-        ["nsenter", "-t", str(walk.machine.pid), "-m", "-p", "-u", "-i", "-C", "--", "env", "-i",
-         *(f"{name}={value}" for name, value in ENVIRON.items()), *walk.words(script)],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd="/",
-    )  # fmt: skip
-    alarm = threading.Timer(120, process.kill)
-    alarm.start()
-    assert process.stdout is not None
-    assert process.stdin is not None
     address, told = "", ""
-    for line in process.stdout:
-        told += line
-        if found := re.match(r"(http://127\.0\.0\.1:\d+/v2/auth/authorize/\S+)", line):
-            address = found[1]
-            with urllib.request.build_opener(_StayHere()).open(
-                f"{address}&_simulator_user=demo", timeout=20
-            ) as answer:
-                process.stdin.write(answer.headers["Location"] + "\n")
-                process.stdin.close()
-    code = process.wait()
-    alarm.cancel()
+    with walk.running(script) as process:
+        alarm = threading.Timer(120, process.kill)
+        alarm.start()
+        assert process.stdout is not None
+        assert process.stdin is not None
+        for line in process.stdout:
+            told += line
+            if found := re.match(r"(http://127\.0\.0\.1:\d+/v2/auth/authorize/\S+)", line):
+                address = found[1]
+                with urllib.request.build_opener(_StayHere()).open(
+                    f"{address}&_simulator_user=demo", timeout=20
+                ) as answer:
+                    process.stdin.write(answer.headers["Location"] + "\n")
+                    process.stdin.close()
+        code = process.wait()
+        alarm.cancel()
 
     assert address, told
     assert code == 0, told
