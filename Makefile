@@ -170,11 +170,11 @@ lock: $(AUDIT_VENV)/ready  ## Pin the dependencies anew, with hashes and without
 	$(call pin_group,audit)
 
 $(BIN)/python:
-	@[ -n "$(PYTHON)" ] || { echo "tokd needs Python 3.11 or newer"; exit 1; }
-	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { \
+	@python="$(PYTHON)"; "$${python:=python3}" -c 'import ensurepip, venv' 2>/dev/null || { \
 		echo "installing with apt: python3-venv"; \
-		$(SUDO) apt-get update -qq && $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq python3-venv >/dev/null; }
-	"$(PYTHON)" -m venv $(VENV)
+		$(SUDO) apt-get update -qq && $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq python3-venv >/dev/null; }; \
+	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "tokd needs Python 3.11 or newer"; exit 1; }; \
+	"$$python" -m venv $(VENV)
 
 # Each Home Assistant runs on few versions of Python: one list of pins for each.
 $(HA_VENV)/ready: requirements/homeassistant.txt requirements/homeassistant-3.11.txt
