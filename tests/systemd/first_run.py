@@ -32,7 +32,7 @@ pytestmark = [
     ),
 ]
 
-GROUP = "/tmp/group"
+GROUP = "$HOME/group"
 # In a group of processes of its own, as a shell has what is typed at it: Ctrl-C goes to all of them.
 STAYS = f"set -m\n%s & echo $! > {GROUP}\nwait $!"
 

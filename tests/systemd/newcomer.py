@@ -37,12 +37,13 @@ class Newcomer:
     @contextlib.contextmanager
     def running(self, script: str) -> Iterator["subprocess.Popen[str]"]:
         """Run a script as the person that stays; what it says can be read, and it can be written to."""
-        with subprocess.Popen(
+        process = subprocess.Popen(
             ["nsenter", "-t", str(self.machine.pid), "-m", "-p", "-u", "-i", "-C", "--", "env", "-i",
              *(f"{name}={value}" for name, value in ENVIRON.items()), *self.words(script)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd="/",
-        ) as process:  # fmt: skip
-            try:
-                yield process
-            finally:
-                process.kill()
+        )  # fmt: skip
+        try:
+            yield process
+        finally:  # what it has started in there ends with the machine, and until then holds the pipe
+            process.kill()
+            process.wait()
