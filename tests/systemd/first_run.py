@@ -226,9 +226,10 @@ def test_a_session_on_a_profile_that_is_logged_out_closes_by_itself(day: Day) ->
 
     done = day.person(opening, check=False)
 
-    assert "logged_out" in done.stdout + done.stderr
+    assert "not_logged_in" in done.stdout + done.stderr
     assert "profile login master" in done.stdout + done.stderr
     assert done.returncode != 0
+    assert "logged_out" in {session["reason"] for session in day.tokd("session list --ended")["sessions"]}
 
 
 def test_nothing_is_left_of_the_sessions(day: Day) -> None:
