@@ -173,7 +173,8 @@ $(BIN)/python:
 	@python="$(PYTHON)"; "$${python:=python3}" -c 'import ensurepip, venv' 2>/dev/null || { \
 		echo "installing with apt: python3-venv"; \
 		$(SUDO) apt-get update -qq && $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq python3-venv >/dev/null; }; \
-	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "tokd needs Python 3.11 or newer"; exit 1; }; \
+	"$$python" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "tokd needs Python 3.11 or newer, with its modules venv and ensurepip"; exit 1; }; \
 	"$$python" -m venv $(VENV)
 
 # Each Home Assistant runs on few versions of Python: one list of pins for each.

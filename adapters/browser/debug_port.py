@@ -7,10 +7,13 @@ import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from adapters.browser.devtools import HOST
+
 _PIDFD_GETFD = 438
 _LISTENS = "0A"
 _TABLES = ("/proc/net/tcp", "/proc/net/tcp6")
 _INTERNET = (socket.AF_INET, socket.AF_INET6)
+_HERE = (HOST, f"::ffff:{HOST}")  # from 127.0.0.2 on, another may use the same port as we
 
 
 class DebugPort:
@@ -27,7 +30,7 @@ class DebugPort:
         """Refuse connections from now on, and cut those that are open, except ours from port `own`. Safe twice."""
         _cut(self._copies)
         if self.is_owned and own is not None:
-            _cut(self._copies_of(lambda sock: not _listens(sock) and sock.getpeername()[1] != own))
+            _cut(self._copies_of(lambda sock: not _listens(sock) and not _comes_from(sock, own)))
 
     def _copies_of(self, is_meant: Callable[[socket.socket], bool]) -> list[socket.socket]:
         """Return copies of those of the browser's sockets that have the port; none where the system forbids it.
@@ -39,15 +42,24 @@ class DebugPort:
             if (copy := _copy(self._pidfd, fd)) is None:
                 continue
             with contextlib.suppress(OSError):  # it is no connection any more
-                if copy.family in _INTERNET and copy.getsockname()[1] == self._port and is_meant(copy):
+                if _is_tcp(copy) and copy.getsockname()[1] == self._port and is_meant(copy):
                     found.append(copy)
                     continue
             copy.close()
         return found
 
 
+def _is_tcp(sock: socket.socket) -> bool:
+    return sock.family in _INTERNET and sock.type is socket.SOCK_STREAM
+
+
 def _listens(sock: socket.socket) -> bool:
     return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) == 1
+
+
+def _comes_from(sock: socket.socket, own: int) -> bool:
+    address, port = sock.getpeername()[:2]
+    return port == own and address in _HERE
 
 
 def _cut(copies: list[socket.socket]) -> None:
@@ -73,7 +85,11 @@ def _copy(pidfd: int, fd: int) -> socket.socket | None:
     if copy < 0:
         return None
     os.set_inheritable(copy, False)
-    return socket.socket(fileno=copy)
+    try:
+        return socket.socket(fileno=copy)
+    except OSError:  # by now the browser has something else under this number
+        os.close(copy)
+        return None
 
 
 def _is_listed(pid: int, port: int) -> bool:

@@ -127,6 +127,7 @@ class Detection:
     def _await_news(self, view: NetworkView, until: float) -> None:
         """Wait until it is time to look again: at once when the network has an answer."""
         again, known = min(now() + LOOK_EVERY_S, until), view.answers
+        view.feed(self.tab.events(), self.tab)  # what came while the page was asked
         while view.answers == known and now() < again and not self.is_over():
             self.tab.wait(again - now())
             view.feed(self.tab.events(), self.tab)

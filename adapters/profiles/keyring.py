@@ -9,6 +9,7 @@ import os
 import re
 import socket
 import struct
+import threading
 import time
 from collections.abc import Collection, Mapping
 from contextlib import closing
@@ -25,6 +26,7 @@ _SERVICE = (_SECRETS, "/org/freedesktop/secrets", "org.freedesktop.Secret.Servic
 _COLLECTION, _PROPERTIES = "org.freedesktop.Secret.Collection", "org.freedesktop.DBus.Properties"
 _WITHIN_S = 1.0
 _START_WITHIN_S = 5.0
+_FILLED_WITHIN_S, _LOOK_EVERY_S = 0.5, 0.05  # a service may have its name before its keyrings
 _UNIX = re.compile(r"unix:(?:.*,)?(?P<kind>path|abstract)=(?P<where>[^,]+)")
 _LINE_MAX, _MESSAGE_MAX = 1000, 1 << 20
 _CALL, _REPLY, _ERROR = 1, 2, 3
@@ -51,7 +53,7 @@ NO_BUS = (
 def trouble(tags: Collection[str], store: str, environ: Mapping[str, str]) -> str | None:
     """Return why the keys of cookies with these tags cannot be reached, None where they can.
 
-    Takes a second at most, and five more where a secret service has to be started.
+    Takes a second at most, and six more where a secret service has to be started.
     """
     until = time.monotonic() + _WITHIN_S
     for where in _sockets(environ):
@@ -103,6 +105,7 @@ class Bus:
 
     def __init__(self, where: str, until: float) -> None:
         self._until = until
+        self._filled = 0.0  # until when a secret service that has just been started may look empty
         self._serial = 0
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
@@ -140,10 +143,16 @@ class Bus:
         except (TimeoutError, ValueError):
             return False
         self._until = time.monotonic() + _WITHIN_S
+        self._filled = time.monotonic() + _FILLED_WITHIN_S
         return True
 
     def keeps_no_key(self) -> str | None:
         """Return why the secret service cannot give a key; None where it can, or does not say. Never raises."""
+        while (why := self._keeps_no_key()) == EMPTY and time.monotonic() < self._filled:
+            threading.Event().wait(_LOOK_EVERY_S)
+        return why
+
+    def _keeps_no_key(self) -> str | None:
         try:
             order, body = self.call("ReadAlias", "s", _text("default"), _SERVICE)
             (length,) = struct.unpack_from(f"{order}I", body)

@@ -46,13 +46,13 @@ def _made(wanted: Path) -> Path:
 
 def _prune(backups: Path, profile: ProfileName) -> None:
     ours = re.compile(re.escape(profile) + _STAMP)
-    found = [path for path in backups.iterdir() if ours.fullmatch(path.name) and _holds_cookies_only(path)]
+    found = [path for path in backups.iterdir() if ours.fullmatch(path.name) and holds_cookies_only(path)]
     found.sort(key=lambda path: (path.lstat().st_mtime_ns, path.name))
     for path in found[:-KEPT]:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _holds_cookies_only(path: Path) -> bool:
+def holds_cookies_only(path: Path) -> bool:
     """Tell whether this is such a copy: a profile named like one has whole profiles among the backups."""
     names = {"Cookies", *LOGS}
     for folder, below, files in os.walk(path):

@@ -248,11 +248,12 @@ class ProfileStore:
             in_use.strip(clone)
             if held is not None and held.profile is not None:
                 preferences.restore(clone, self._master(held.profile))
-            kept = promotion.keep(self._root, clone, profile, self._clock.now())
+            with pruning.turn(self._root):
+                kept = promotion.keep(self._root, clone, profile, self._clock.now())
+                pruning.prune(self._root, profile, self._settings.backups, kept)
         except OSError as error:
             LOG.warning("the clone of session %s could not be kept: %s", place.session, error.strerror)
             return None
-        pruning.prune(self._root, profile, self._settings.backups, kept)
         return kept
 
     def loss(self, place: Workplace) -> str | None:

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import re
+import time
 import urllib.request
 from collections.abc import Iterator
 from typing import Any, cast
@@ -11,6 +12,7 @@ import pytest
 
 from adapters.browser import asking
 from adapters.browser.asking import read_login
+from adapters.browser.clocks import now
 from adapters.browser.devtools import BrowserLine, Event
 from adapters.browser.facts import Detection
 from adapters.browser.network import NetworkView
@@ -309,6 +311,30 @@ def test_the_question_whether_the_info_call_may_be_made_is_not_the_call() -> Non
     view = view_of(*PAGE, asked("2", INFO_PATH, "Preflight"), answered("2", INFO_PATH, "Preflight", 403))
 
     assert (view.info_pending, view.info_status) == (False, None)
+
+
+def test_an_answer_that_came_while_the_page_was_asked_is_not_waited_for(stage: Stage) -> None:
+    class Listening(FakeTab):
+        waited = 0
+
+        def __init__(self) -> None:
+            self.came = [answered("2", INFO_PATH), finished("2")]
+
+        def events(self) -> list[Event]:
+            came, self.came = self.came, []
+            return came
+
+        def wait(self, seconds: float) -> None:
+            self.waited += 1
+            time.sleep(seconds)
+
+    tab, view = Listening(), view_of(*PAGE, asked("2", INFO_PATH))
+    url, settings = f"http://127.0.0.1{INFO_PATH}", stage.make_settings()
+    detection = Detection(tab=cast("Tab", tab), url=url, settings=settings, is_over=lambda: False)
+
+    detection._await_news(view, now() + 5)
+
+    assert (view.info_login, tab.waited) == (True, 0)
 
 
 def test_a_page_that_is_being_left_has_no_status_and_no_address() -> None:

@@ -1,15 +1,19 @@
 """How many whole profiles are kept among the backups."""
 
 import os
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from adapters.profiles import ProfileStore
+from adapters.profiles import ProfileStore, promotion
 from daemon.domain.ids import ProfileName
-from tests.profiles import MASTER, a_store, make_profile, order, short_folder
+from tests.profiles import MASTER, a_store, make_profile, order, short_folder, write_cookies
 
 SESSIONS = (f"{number:016x}" for number in count(1))
 
@@ -107,3 +111,63 @@ def test_a_backup_that_was_half_removed_is_gone_at_the_next_start(root: Path) ->
     a_store(root)
 
     assert not half.exists()
+
+
+def test_what_a_person_has_put_in_a_backups_place_is_left_alone(root: Path) -> None:
+    """Such as a link, where they have moved the backup to another disk."""
+    store = a_store(root, backups=1)
+    old = promote(store)
+    old.rename(root / "elsewhere")
+    old.symlink_to(root / "elsewhere")
+    (root / "backups/master-20260101T000000Z").write_text("a note")
+
+    made = promote(store)
+
+    assert backups(root) == {made, old, root / "backups/master-20260101T000000Z"}
+    assert (old / "Local State").is_file()
+
+
+def test_copies_of_cookies_are_no_backups_of_a_profile_that_is_called_like_them(root: Path) -> None:
+    make_profile(root / "master-cookies")
+    copies = {root / f"backups/master-cookies-2026010{day}T000000Z" for day in (1, 2, 3)}
+    for copy in copies:
+        write_cookies(copy / "Default/Cookies")
+    store = a_store(root, backups=1)
+
+    made = [promote(store, "master-cookies") for _ in range(2)]
+
+    assert backups(root) == copies | {made[-1]}
+
+
+def test_backups_of_a_profile_that_is_gone_are_not_taken_for_anothers_clones(root: Path) -> None:
+    make_profile(root / "master-clone")
+    store = a_store(root, backups=1)
+    last = {promote(store, "master-clone"), promote(store, "master-clone")}
+    (root / "master-clone").rename(root / "put-away")
+
+    refused = {refuse(store), refuse(store)}
+
+    assert backups(root) == last | refused
+
+
+def test_of_two_clones_that_are_refused_at_once_one_stays(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, keep = a_store(root, backups=1), promotion.keep
+    places = [store.prepare(order(next(SESSIONS))) for _ in range(2)]
+    both = threading.Barrier(2)
+
+    def keep_together(*of: Any) -> str:
+        kept = keep(*of)
+        with suppress(threading.BrokenBarrierError):
+            both.wait(0.5)
+        return kept
+
+    monkeypatch.setattr(promotion, "keep", keep_together)
+    with ThreadPoolExecutor() as pool:
+        kept = list(pool.map(lambda place: store.keep(place, MASTER), places))
+    for place in places:
+        store.release(place)
+
+    assert None not in kept
+    assert len(backups(root)) == 1

@@ -130,6 +130,11 @@ def listed(*collections: str) -> bytes:
     return b"\2ao\0" + struct.pack("<I", len(paths)) + paths
 
 
+def names(*each: str) -> bytes:
+    """Return a list of names; laid out as one of paths is."""
+    return listed(*each)[4:]
+
+
 @pytest.mark.parametrize(
     ("said", "expected"),
     [
@@ -160,6 +165,20 @@ def test_a_keyring_that_is_locked_or_empty_keeps_no_key(
     hello, has_owner = path_of(":1.7"), YES
     with speaking(folder / "bus", [b"OK 1f\r\n", *map(reply, (hello, has_owner, has_owner, *said))]):
         assert trouble(V11, "detect", {"XDG_RUNTIME_DIR": str(folder)}) == expected
+
+
+def test_a_secret_service_that_has_just_been_started_has_time_to_find_its_keyrings(folder: Path) -> None:
+    no_owner, startable, started = NO, names(SECRETS), YES
+    before, found = [NONE, listed(SESSION)], [DEFAULT, BOOLEAN + NO]
+    said = (path_of(":1.7"), no_owner, startable, no_owner, started, *before, *before, *found)
+    with speaking(folder / "bus", [b"OK 1f\r\n", *map(reply, said)]):
+        assert trouble(V11, "detect", {"XDG_RUNTIME_DIR": str(folder)}) is None
+
+
+def test_a_secret_service_that_stays_empty_keeps_no_key(folder: Path) -> None:
+    said = (path_of(":1.7"), NO, names(SECRETS), NO, YES, *[NONE, listed(SESSION)] * 20)
+    with speaking(folder / "bus", [b"OK 1f\r\n", *map(reply, said)]):
+        assert trouble(V11, "detect", {"XDG_RUNTIME_DIR": str(folder)}) == EMPTY
 
 
 # -- where the bus is ------------------------------------------------------------------------------------
