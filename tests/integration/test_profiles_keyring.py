@@ -226,7 +226,7 @@ def speaking(path: Path, says: list[bytes]) -> Iterator[None]:
 
     def serve() -> None:
         peer, _ = door.accept()
-        with peer, suppress(ConnectionResetError):
+        with peer, suppress(ConnectionResetError, BrokenPipeError):
             for word in says:
                 if not peer.recv(4096):
                     return
