@@ -27,6 +27,7 @@ RULES: Mapping[str, str] = {
     "at": "must be a time, in some years, and with an offset or a zone",
     "schedule_time": "the same",
     "size": "comes with sha256, and is the size of what comes",
+    "sha256": "is that of what comes",
     "file": "must be a video, and no larger than tiktok.file_size_max",
     "disable_auto_auth": "belongs to the web flow",
     "privacy_level": "must be one that the creator has now, and a direct post needs one",
