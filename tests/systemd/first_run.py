@@ -18,19 +18,12 @@ from tests.daemons import ROOT, make_clip
 from tests.e2e.session_stage import FORM, repeat, shows, type_text
 from tests.integration.browser_stage import Screen
 from tests.readme import fenced
-from tests.systemd.bare import PERSON_ID, bare_machine, what_is_missing
+from tests.systemd.bare import PERSON_ID, bare_machine
 from tests.systemd.machine import SOURCE
-from tests.systemd.newcomer import FOLDER, LONGEST_S, Newcomer
+from tests.systemd.newcomer import FOLDER, LONGEST_S, MARKS, SUITES, Newcomer
 from tests.waiting import wait_until
 
-SUITES = os.environ.get("TOKD_BARE", "").split()
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not SUITES, reason="started by make test-install"),
-    pytest.mark.skipif(
-        bool(SUITES) and what_is_missing() is not None, reason=str(what_is_missing() if SUITES else "")
-    ),
-]
+pytestmark = MARKS
 
 GROUP = "$HOME/group"
 # In a group of processes of its own, as a shell has what is typed at it: Ctrl-C goes to all of them.

@@ -16,19 +16,12 @@ from typing import IO, Any
 import pytest
 
 from tests.daemons import ROOT, make_clip
-from tests.systemd.bare import PERSON_ID, bare_machine, git, own, what_is_missing
+from tests.systemd.bare import PERSON_ID, bare_machine, git, own
 from tests.systemd.machine import SOURCE
-from tests.systemd.newcomer import FOLDER, Newcomer
+from tests.systemd.newcomer import FOLDER, MARKS, SUITES, Newcomer
 from tests.waiting import wait_until
 
-SUITES = os.environ.get("TOKD_BARE", "").split()
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not SUITES, reason="started by make test-install"),
-    pytest.mark.skipif(
-        bool(SUITES) and what_is_missing() is not None, reason=str(what_is_missing() if SUITES else "")
-    ),
-]
+pytestmark = MARKS
 
 CONFIG = "/etc/tokd/tokd.toml"
 KEPT = "/etc/tokd/tokd.toml /etc/tokd/credentials/* /etc/systemd/system/tokd.service.d/*"

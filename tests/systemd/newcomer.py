@@ -1,14 +1,26 @@
 """The person at a bare machine, with tokd's folder in their home."""
 
 import contextlib
+import os
 import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from tests.systemd.bare import PERSON
+import pytest
+
+from tests.systemd.bare import PERSON, what_is_missing
 from tests.systemd.machine import ENVIRON, Machine
+
+SUITES = os.environ.get("TOKD_BARE", "").split()
+MARKS = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not SUITES, reason="started by make test-install"),
+    pytest.mark.skipif(
+        bool(SUITES) and what_is_missing() is not None, reason=str(what_is_missing() if SUITES else "")
+    ),
+]
 
 HOME = f"/home/{PERSON}"
 FOLDER = f"{HOME}/tokd"
